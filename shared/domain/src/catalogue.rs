@@ -27,7 +27,8 @@ impl Model {
     )]
     pub fn cost_micro_usd(&self, tokens_in: u64, tokens_out: u64) -> u64 {
         // Dollars per million tokens are the same number as millionths of a dollar per token.
-        (tokens_in as f64 * self.input_usd_per_million + tokens_out as f64 * self.output_usd_per_million).round() as u64
+        (tokens_in as f64 * self.input_usd_per_million + tokens_out as f64 * self.output_usd_per_million)
+            .round() as u64
     }
 }
 
@@ -45,13 +46,14 @@ impl Catalogue {
         if let Some(model) =
             models.iter().find(|m| !price_ok(m.input_usd_per_million) || !price_ok(m.output_usd_per_million))
         {
-            return Err(Error::invalid("invalid_price", format!("The price of model {} is not a number of dollars.", model.id)));
+            return Err(Error::invalid(
+                "invalid_price",
+                format!("The price of model {} is not a number of dollars.", model.id),
+            ));
         }
-        let default = models
-            .iter()
-            .find(|model| model.id == default)
-            .cloned()
-            .ok_or_else(|| Error::invalid("unknown_model", format!("The model {default} is not on the list of models.")))?;
+        let default = models.iter().find(|model| model.id == default).cloned().ok_or_else(|| {
+            Error::invalid("unknown_model", format!("The model {default} is not on the list of models."))
+        })?;
         Ok(Self { models, default })
     }
 
@@ -63,10 +65,9 @@ impl Catalogue {
 
     /// A model by name; one that is not on the list is refused.
     pub fn get(&self, id: &str) -> Result<&Model> {
-        self.models
-            .iter()
-            .find(|model| model.id == id)
-            .ok_or_else(|| Error::invalid("model_not_allowed", format!("The model {id:?} is not available here.")))
+        self.models.iter().find(|model| model.id == id).ok_or_else(|| {
+            Error::invalid("model_not_allowed", format!("The model {id:?} is not available here."))
+        })
     }
 
     /// All of them.

@@ -39,7 +39,9 @@ impl FixedClock {
     /// Moves forward.
     pub fn advance(&self, by: Duration) {
         let mut now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *now = now.saturating_add(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
+        *now = now
+            .saturating_add(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX))
+            .unwrap_or(Timestamp::MAX);
     }
 }
 

@@ -51,17 +51,19 @@ impl Inbound {
                 "A frame may hold at most 32 KB; send shorter messages.",
             ));
         }
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| Error::invalid("malformed_json", format!("The frame is not JSON: {e}.")))?;
+        let value: serde_json::Value = serde_json::from_str(text)
+            .map_err(|e| Error::invalid("malformed_json", format!("The frame is not JSON: {e}.")))?;
         let action = value.get("action").and_then(serde_json::Value::as_str);
         match action {
             Some("ping") => Ok(Self::Ping),
             None | Some("message") => {
-                let ask: Ask = serde_json::from_value(value)
-                    .map_err(|e| Error::invalid("invalid_frame", format!("The frame is not a message: {e}.")))?;
+                let ask: Ask = serde_json::from_value(value).map_err(|e| {
+                    Error::invalid("invalid_frame", format!("The frame is not a message: {e}."))
+                })?;
                 ask.check().map(Self::Ask)
             }
-            Some(other) => Err(Error::invalid("unknown_action", format!("There is no action {other:?}.")).with_path("action")),
+            Some(other) => Err(Error::invalid("unknown_action", format!("There is no action {other:?}."))
+                .with_path("action")),
         }
     }
 }
@@ -82,7 +84,8 @@ impl Ask {
             return Err(Error::invalid("invalid_client_message_id", detail).with_path("client_message_id"));
         }
         if self.documents.as_ref().is_some_and(|list| list.is_empty() || list.len() > 50) {
-            return Err(Error::invalid("invalid_documents", "Name 1 to 50 documents, or none at all.").with_path("documents"));
+            return Err(Error::invalid("invalid_documents", "Name 1 to 50 documents, or none at all.")
+                .with_path("documents"));
         }
         Ok(self)
     }
@@ -211,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_question() {
-        let Inbound::Ask(ask) = Inbound::parse(r#"{"message":"  سلام  ","client_message_id":"m-1"}"#).unwrap() else {
+        let Inbound::Ask(ask) = Inbound::parse(r#"{"message":"  سلام  ","client_message_id":"m-1"}"#).unwrap()
+        else {
             panic!("not a question")
         };
         assert_eq!((ask.message.as_str(), ask.client_message_id.as_deref()), ("سلام", Some("m-1")));

@@ -60,7 +60,9 @@ impl Tenant {
             && match self.sign_up {
                 SignUp::Closed => false,
                 SignUp::Open => true,
-                SignUp::Domains => self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(email.domain())),
+                SignUp::Domains => {
+                    self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(email.domain()))
+                }
             }
     }
 }
@@ -117,7 +119,11 @@ impl Email {
                     && !label.ends_with('-')
                     && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
             });
-        if text.len() > 254 || !local_ok || !domain_ok { Err(invalid()) } else { Ok(Self(text.to_lowercase())) }
+        if text.len() > 254 || !local_ok || !domain_ok {
+            Err(invalid())
+        } else {
+            Ok(Self(text.to_lowercase()))
+        }
     }
 
     /// The address.
@@ -160,7 +166,17 @@ mod tests {
     #[test]
     fn addresses_are_keys_in_one_spelling() {
         assert_eq!(Email::parse(" Sara@Example.COM ").unwrap().as_str(), "sara@example.com");
-        for bad in ["", "a", "a@b", "@example.com", "a b@example.com", "a@exa mple.com", "a@-x.com", "a@x..com", "a\n@x.com"] {
+        for bad in [
+            "",
+            "a",
+            "a@b",
+            "@example.com",
+            "a b@example.com",
+            "a@exa mple.com",
+            "a@-x.com",
+            "a@x..com",
+            "a\n@x.com",
+        ] {
             assert_eq!(Email::parse(bad).unwrap_err().code(), "invalid_email", "{bad:?}");
         }
     }

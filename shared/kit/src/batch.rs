@@ -22,7 +22,11 @@ pub enum Outcome {
 
 /// Serves batches for ever, one message after the other. `postpone` makes one message (by its receipt handle) come
 /// again after the given time.
-pub async fn run<H, F, P, Q>(function: &'static str, handler: H, postpone: P) -> Result<(), lambda_runtime::Error>
+pub async fn run<H, F, P, Q>(
+    function: &'static str,
+    handler: H,
+    postpone: P,
+) -> Result<(), lambda_runtime::Error>
 where
     H: Fn(SqsMessage, Invocation) -> F,
     F: Future<Output = Outcome>,
@@ -40,7 +44,12 @@ where
                 let receipt = message.receipt_handle.clone();
                 if let Outcome::Retry { after, error } = handler(message, invocation.clone()).await {
                     logs::add("retries", 1);
-                    tracing::warn!(message_id = id, after_s = after.map(|t| t.as_secs()), error = error.chain(), "retry");
+                    tracing::warn!(
+                        message_id = id,
+                        after_s = after.map(|t| t.as_secs()),
+                        error = error.chain(),
+                        "retry"
+                    );
                     if let (Some(receipt), Some(after)) = (receipt, after) {
                         // Without it the message comes back all the same, only later.
                         if let Err(error) = postpone(receipt, after).await {

@@ -51,7 +51,12 @@ impl Env {
     }
 
     /// A setting of some type with a default; `expected` completes the sentence "… is not …".
-    pub fn parsed<T: FromStr>(&self, name: &'static str, default: T, expected: &'static str) -> Result<T, SettingError> {
+    pub fn parsed<T: FromStr>(
+        &self,
+        name: &'static str,
+        default: T,
+        expected: &'static str,
+    ) -> Result<T, SettingError> {
         match self.optional(name) {
             Some(text) => text.trim().parse().map_err(|_| SettingError::Invalid { name, expected }),
             None => Ok(default),
@@ -59,7 +64,11 @@ impl Env {
     }
 
     /// A setting that must be there and be of some type.
-    pub fn required_parsed<T: FromStr>(&self, name: &'static str, expected: &'static str) -> Result<T, SettingError> {
+    pub fn required_parsed<T: FromStr>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<T, SettingError> {
         self.required(name)?.trim().parse().map_err(|_| SettingError::Invalid { name, expected })
     }
 
@@ -110,7 +119,10 @@ mod tests {
     #[test]
     fn errors_name_the_variable_and_hide_the_value() {
         let env = Env::of(&[("TOP_K", "many"), ("CODE_SECRET", "short"), ("EMPTY", " ")]);
-        assert_eq!(env.required("EMPTY").unwrap_err().to_string(), "the environment variable EMPTY is not set");
+        assert_eq!(
+            env.required("EMPTY").unwrap_err().to_string(),
+            "the environment variable EMPTY is not set"
+        );
         let error = env.parsed("TOP_K", 6u32, "a number").unwrap_err().to_string();
         assert_eq!(error, "the environment variable TOP_K is not a number");
         let error = env.secret("CODE_SECRET").unwrap_err().to_string();

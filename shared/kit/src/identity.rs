@@ -129,7 +129,11 @@ impl Tokens {
             return Err(refuse());
         }
         if claims.exp <= now {
-            return Err(Error::new(Kind::Unauthenticated, "expired_token", "The access token has expired; sign in again."));
+            return Err(Error::new(
+                Kind::Unauthenticated,
+                "expired_token",
+                "The access token has expired; sign in again.",
+            ));
         }
         crate::logs::note("tenant_id", claims.tid.to_string());
         crate::logs::note("user_id", claims.sub.to_string());
@@ -138,7 +142,13 @@ impl Tokens {
 
     /// The member behind an `Authorization: Bearer …` header.
     pub fn bearer(&self, authorization: Option<&str>, clock: &dyn Clock) -> Result<Member> {
-        let missing = || Error::new(Kind::Unauthenticated, "missing_token", "Send the access token as Authorization: Bearer.");
+        let missing = || {
+            Error::new(
+                Kind::Unauthenticated,
+                "missing_token",
+                "Send the access token as Authorization: Bearer.",
+            )
+        };
         let (scheme, token) = authorization.and_then(|value| value.split_once(' ')).ok_or_else(missing)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(missing());
@@ -166,7 +176,9 @@ pub fn tenant(call: &crate::rest::Call) -> Result<TenantId> {
 
 /// A tenant id in a header.
 pub fn parse_tenant(text: &str, header: &str) -> Result<TenantId> {
-    text.trim().parse().map_err(|_| Error::invalid("invalid_tenant", format!("The {header} header is not a tenant's id.")))
+    text.trim()
+        .parse()
+        .map_err(|_| Error::invalid("invalid_tenant", format!("The {header} header is not a tenant's id.")))
 }
 
 /// Refuses a header that names another tenant than the token.

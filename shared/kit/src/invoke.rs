@@ -21,7 +21,10 @@ pub struct Invocation {
 impl Invocation {
     /// Of a runtime context.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the runtime gives its deadline in wall-clock milliseconds")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the runtime gives its deadline in wall-clock milliseconds"
+    )]
     pub fn of(context: &lambda_runtime::Context) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let left = Duration::from_millis(context.deadline).saturating_sub(now);

@@ -14,7 +14,8 @@ const SLOW_MS: u128 = 1000;
 
 /// Starts logging at the level of `LOG_LEVEL` (default `info`). Libraries that log payloads are kept at `warn`.
 pub fn init() {
-    let level = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty()).unwrap_or_else(|| "info".into());
+    let level =
+        std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty()).unwrap_or_else(|| "info".into());
     let quiet = "hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,aws_smithy_runtime=warn,aws_config=warn,aws_sdk_s3=warn,lambda_runtime=warn,lambda_http=warn,tokio_postgres=warn,lopdf=error";
     let filter = tracing_subscriber::EnvFilter::try_new(format!("{level},{quiet}"))
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("info,{quiet}")));

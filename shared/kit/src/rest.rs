@@ -19,7 +19,11 @@ impl Edge {
     /// From `TENANT_HEADER` and `CORS_ORIGINS`.
     pub fn from_env(env: &Env) -> Result<Self, crate::env::SettingError> {
         Ok(Self {
-            tenant_header: env.parsed("TENANT_HEADER", HeaderName::from_static("x-tenant-id"), "a header name")?,
+            tenant_header: env.parsed(
+                "TENANT_HEADER",
+                HeaderName::from_static("x-tenant-id"),
+                "a header name",
+            )?,
             origins: env.list("CORS_ORIGINS").into(),
         })
     }
@@ -104,14 +108,19 @@ impl Call {
     pub fn limit(&self) -> Result<u32> {
         let Some(text) = self.query("limit") else { return Ok(limits::DEFAULT_PAGE_SIZE) };
         text.parse().ok().filter(|n| (1..=limits::MAX_PAGE_SIZE).contains(n)).ok_or_else(|| {
-            Error::invalid("invalid_limit", format!("limit is a number from 1 to {}.", limits::MAX_PAGE_SIZE)).with_path("limit")
+            Error::invalid("invalid_limit", format!("limit is a number from 1 to {}.", limits::MAX_PAGE_SIZE))
+                .with_path("limit")
         })
     }
 
     /// The JSON body. The error names the field that is wrong.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         if self.body.len() > limits::MAX_JSON_BYTES {
-            return Err(Error::new(Kind::TooLarge, "body_too_large", "The body is larger than this route takes."));
+            return Err(Error::new(
+                Kind::TooLarge,
+                "body_too_large",
+                "The body is larger than this route takes.",
+            ));
         }
         let media_type = self.media_type();
         if media_type != "application/json" && !media_type.ends_with("+json") {
@@ -123,12 +132,16 @@ impl Call {
             let path = error.path().to_string();
             let inner = error.into_inner();
             let (code, detail) = match inner.classify() {
-                serde_json::error::Category::Data => ("invalid_field", format!("The body does not fit: {inner}.")),
+                serde_json::error::Category::Data => {
+                    ("invalid_field", format!("The body does not fit: {inner}."))
+                }
                 _ => ("malformed_json", format!("The body is not JSON: {inner}.")),
             };
             Error::invalid(code, detail).with_path(path)
         })?;
-        reader.end().map_err(|e| Error::invalid("malformed_json", format!("The body is not one JSON value: {e}.")))?;
+        reader
+            .end()
+            .map_err(|e| Error::invalid("malformed_json", format!("The body is not one JSON value: {e}.")))?;
         Ok(value)
     }
 }
@@ -203,7 +216,8 @@ fn success(reply: Reply) -> Response<Body> {
 fn failure(error: &Error, request_id: &str) -> Response<Body> {
     let problem = Problem::of(error, request_id);
     let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
-    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(after) = error.retry_after() {
@@ -215,7 +229,12 @@ fn failure(error: &Error, request_id: &str) -> Response<Body> {
     response
 }
 
-fn finish(mut response: Response<Body>, request_id: &str, origin: Option<&str>, edge: &Edge) -> Response<Body> {
+fn finish(
+    mut response: Response<Body>,
+    request_id: &str,
+    origin: Option<&str>,
+    edge: &Edge,
+) -> Response<Body> {
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", value);
@@ -223,7 +242,10 @@ fn finish(mut response: Response<Body>, request_id: &str, origin: Option<&str>, 
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000; includeSubDomains"));
+    headers.insert(
+        header::STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=63072000; includeSubDomains"),
+    );
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     let allowed = origin.filter(|origin| edge.origins.iter().any(|allowed| allowed == origin));
     if let Some(value) = allowed.and_then(|origin| HeaderValue::from_str(origin).ok()) {
