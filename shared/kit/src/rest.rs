@@ -16,7 +16,8 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// From `TENANT_HEADER` and `CORS_ORIGINS`.
+    /// From `TENANT_HEADER` and `CORS_ORIGINS` (`*` lets every origin in: no cookie is ever used, so a foreign page gains
+    /// nothing without a token).
     pub fn from_env(env: &Env) -> Result<Self, crate::env::SettingError> {
         Ok(Self {
             tenant_header: env.parsed(
@@ -247,7 +248,7 @@ fn finish(
         HeaderValue::from_static("max-age=63072000; includeSubDomains"),
     );
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    let allowed = origin.filter(|origin| edge.origins.iter().any(|allowed| allowed == origin));
+    let allowed = origin.filter(|origin| edge.origins.iter().any(|allowed| allowed == origin || allowed == "*"));
     if let Some(value) = allowed.and_then(|origin| HeaderValue::from_str(origin).ok()) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
         let exposed = HeaderValue::from_static("X-Request-ID, Retry-After");

@@ -1,0 +1,1 @@
+//! End-to-end tests of the running stack (`tests/it`), as an outside client sees it.
