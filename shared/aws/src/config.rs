@@ -21,7 +21,13 @@ const ROOTS: &[u8] = include_bytes!("../assets/amazon-roots.pem");
 /// environment, three attempts, two seconds to connect and ten per attempt.
 #[must_use]
 pub fn config() -> SdkConfig {
-    config_with(TimeoutConfig::builder().connect_timeout(Duration::from_secs(2)).operation_attempt_timeout(Duration::from_secs(10)).build(), 3)
+    config_with(
+        TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .operation_attempt_timeout(Duration::from_secs(10))
+            .build(),
+        3,
+    )
 }
 
 /// As [`config`], for calls that may take as long as the called function runs: no attempt time-out but the given one,
@@ -29,7 +35,10 @@ pub fn config() -> SdkConfig {
 #[must_use]
 pub fn config_for_long_calls(limit: Duration) -> SdkConfig {
     config_with(
-        TimeoutConfig::builder().connect_timeout(Duration::from_secs(2)).operation_attempt_timeout(limit).build(),
+        TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .operation_attempt_timeout(limit)
+            .build(),
         1,
     )
 }
@@ -55,9 +64,10 @@ fn config_with(timeouts: TimeoutConfig, attempts: u32) -> SdkConfig {
 fn http_client() -> SharedHttpClient {
     let roots = TrustStore::empty().with_native_roots(false).with_pem_certificate(ROOTS);
     match TlsContext::builder().with_trust_store(roots).build() {
-        Ok(context) => {
-            Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https()
-        }
+        Ok(context) => Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(context)
+            .build_https(),
         // The roots are part of the binary, so this cannot happen; without TLS every https call fails with its own error.
         Err(_) => Builder::new().build_http(),
     }

@@ -2,7 +2,9 @@
 
 use crate::failure::failure;
 use aws_config::SdkConfig;
-use aws_sdk_apigatewaymanagement::{Client, config::Builder, primitives::Blob};
+use aws_sdk_apigatewaymanagement::{
+    Client, config::Builder, operation::post_to_connection::PostToConnectionError, primitives::Blob,
+};
 use docuchat_domain::{Result, frame::Outbound};
 
 /// Posts frames to connections.
@@ -22,7 +24,9 @@ impl Connections {
     /// A client for the callback base of the WebSocket API (`https://{id}.execute-api.{region}.amazonaws.com/{stage}`).
     #[must_use]
     pub fn new(config: &SdkConfig, callback_url: &str) -> Self {
-        Self(Client::from_conf(Builder::from(config).endpoint_url(callback_url.trim_end_matches('/')).build()))
+        Self(Client::from_conf(
+            Builder::from(config).endpoint_url(callback_url.trim_end_matches('/')).build(),
+        ))
     }
 
     /// Posts one frame.
@@ -36,8 +40,12 @@ impl Connections {
             .await;
         match sent {
             Ok(_) => Ok(Delivery::Sent),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_gone_exception()) => Ok(Delivery::Gone),
-            Err(error) if error.raw_response().is_some_and(|r| r.status().as_u16() == 410) => Ok(Delivery::Gone),
+            Err(error) if error.as_service_error().is_some_and(PostToConnectionError::is_gone_exception) => {
+                Ok(Delivery::Gone)
+            }
+            Err(error) if error.raw_response().is_some_and(|r| r.status().as_u16() == 410) => {
+                Ok(Delivery::Gone)
+            }
             Err(error) => Err(failure("posting a frame", error)),
         }
     }

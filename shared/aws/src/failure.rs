@@ -24,6 +24,7 @@ const TRANSIENT: [&str; 14] = [
 ];
 
 /// Turns a failed call into an error. `what` names the operation for the log, for instance `"reading the document"`.
+#[expect(clippy::needless_pass_by_value, reason = "the end of a `map_err`, which hands the error over")]
 pub fn failure<E, R>(what: &'static str, error: SdkError<E, R>) -> Error
 where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,

@@ -14,6 +14,10 @@ pub(crate) fn s(value: impl Into<String>) -> AttributeValue {
 }
 
 /// A number attribute.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "numbers are copied; a reference at every call would only be noise"
+)]
 pub(crate) fn n(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }

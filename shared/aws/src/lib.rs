@@ -8,7 +8,7 @@ pub mod failure;
 
 #[cfg(feature = "dynamodb")]
 pub mod chat;
-#[cfg(feature = "dynamodb")]
+#[cfg(feature = "codes")]
 pub mod codes;
 #[cfg(feature = "connections")]
 pub mod connections;
@@ -16,6 +16,8 @@ pub mod connections;
 pub mod documents;
 #[cfg(feature = "functions")]
 pub mod functions;
+#[cfg(feature = "health")]
+pub mod health;
 #[cfg(feature = "dynamodb")]
 pub mod identity;
 #[cfg(feature = "dynamodb")]
@@ -28,6 +30,8 @@ pub mod objects;
 pub mod queue;
 #[cfg(feature = "dynamodb")]
 pub mod sockets;
+#[cfg(feature = "dynamodb")]
+mod transaction;
 #[cfg(feature = "dynamodb")]
 pub mod usage;
 

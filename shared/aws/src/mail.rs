@@ -25,7 +25,11 @@ impl Mailer {
     /// Sends a plain-text message.
     pub async fn send(&self, to: &Email, subject: &str, text: &str) -> Result<()> {
         let content = |data: &str| {
-            Content::builder().data(data).charset("UTF-8").build().map_err(|e| Error::internal("writing a mail", e))
+            Content::builder()
+                .data(data)
+                .charset("UTF-8")
+                .build()
+                .map_err(|e| Error::internal("writing a mail", e))
         };
         let message = Message::builder()
             .subject(content(subject)?)

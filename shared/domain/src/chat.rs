@@ -73,6 +73,9 @@ pub struct Answer {
     /// Why it failed, as a stable code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
+    /// How often a worker took it up.
+    #[serde(default)]
+    pub attempt: u32,
     /// The connection that hears it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_id: Option<String>,

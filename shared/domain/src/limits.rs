@@ -28,6 +28,15 @@ pub const MAX_QUESTION_CHARS: usize = 8_000;
 /// How long a presigned upload stays open, in seconds.
 pub const UPLOAD_SECONDS: u32 = 3600;
 
+/// How long after the end of a presigned upload its event may still come, in seconds; then the row is failed.
+pub const UPLOAD_EVENT_SECONDS: i64 = 900;
+
+/// How long a document may wait in the queue before it is put there again, in seconds.
+pub const QUEUED_SECONDS: i64 = 600;
+
+/// How long an erasure may take before it is ordered again, in seconds.
+pub const ERASE_SECONDS: i64 = 300;
+
 /// How long an e-mailed code stays valid, in seconds.
 pub const CODE_SECONDS: i64 = 600;
 

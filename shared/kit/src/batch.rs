@@ -42,7 +42,7 @@ where
             for message in event.payload.records {
                 let id = message.message_id.clone().unwrap_or_default();
                 let receipt = message.receipt_handle.clone();
-                if let Outcome::Retry { after, error } = handler(message, invocation.clone()).await {
+                if let Outcome::Retry { after, error } = Box::pin(handler(message, invocation.clone())).await {
                     logs::add("retries", 1);
                     tracing::warn!(
                         message_id = id,
@@ -52,7 +52,7 @@ where
                     );
                     if let (Some(receipt), Some(after)) = (receipt, after) {
                         // Without it the message comes back all the same, only later.
-                        if let Err(error) = postpone(receipt, after).await {
+                        if let Err(error) = Box::pin(postpone(receipt, after)).await {
                             tracing::warn!(error = error.chain(), "the message could not be postponed");
                         }
                     }

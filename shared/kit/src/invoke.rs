@@ -52,7 +52,8 @@ where
         let invocation = Invocation::of(&event.context);
         let request_id = invocation.request_id.clone();
         logs::summarised(function, &request_id, async {
-            handler(event.payload, invocation).await.map_err(|error| {
+            // On the heap: the SDK's futures nest so deeply that the compiler gives up on the whole in one piece.
+            Box::pin(handler(event.payload, invocation)).await.map_err(|error| {
                 logs::error(&error);
                 Diagnostic { error_type: error.code().to_owned(), error_message: error.detail().to_owned() }
             })

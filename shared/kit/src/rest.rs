@@ -190,7 +190,8 @@ where
         let response = logs::summarised(function, &request_id, async {
             logs::note("method", call.method.as_str());
             logs::note("route", call.route.clone());
-            let response = match handler(call).await {
+            // On the heap: the SDK's futures nest so deeply that the compiler gives up on the whole in one piece.
+            let response = match Box::pin(handler(call)).await {
                 Ok(reply) => success(reply),
                 Err(error) => {
                     logs::error(&error);

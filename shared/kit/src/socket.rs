@@ -78,7 +78,8 @@ where
         };
         let answer: Value = logs::summarised(function, &request_id, async {
             logs::note("connection_id", event.connection_id.clone());
-            let status = match handler(event).await {
+            // On the heap: the SDK's futures nest so deeply that the compiler gives up on the whole in one piece.
+            let status = match Box::pin(handler(event)).await {
                 Ok(()) => 200,
                 Err(error) => {
                     logs::error(&error);

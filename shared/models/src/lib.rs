@@ -14,11 +14,13 @@
 
 mod chat;
 mod embeddings;
+mod probe;
 mod service;
 mod sse;
 
 pub use chat::{Chat, ChatRequest, ChatStream, Event, Message, Role, TokenUsage};
 pub use embeddings::{Embedded, Embedder};
+pub use probe::Probe;
 
 use docuchat_domain::{
     Error, Result,

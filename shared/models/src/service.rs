@@ -43,6 +43,11 @@ impl Service {
         })
     }
 
+    /// A GET.
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}/{path}", self.base_url)).bearer_auth(self.key.reveal())
+    }
+
     /// A POST with a JSON body.
     pub(crate) fn post<T: Serialize + ?Sized>(&self, path: &str, body: &T) -> RequestBuilder {
         self.client.post(format!("{}/{path}", self.base_url)).bearer_auth(self.key.reveal()).json(body)
