@@ -69,7 +69,7 @@ impl Client {
         path: &str,
         change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Result<Answer, Failed> {
-        let mut request = self.http.request(method, format!("{}{path}", self.rest_url)).timeout(Duration::from_secs(60));
+        let mut request = self.http.request(method, format!("{}{path}", self.rest_url)).timeout(Duration::from_mins(1));
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Tenant-ID", tenant);
         }
@@ -190,7 +190,7 @@ impl Socket {
     /// The next frame, within 60 seconds.
     pub async fn next(&mut self) -> Result<Value, Failed> {
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(60), self.0.next()).await;
+            let message = tokio::time::timeout(Duration::from_mins(1), self.0.next()).await;
             match message.map_err(|_| "no frame within a minute")?.ok_or("the socket was closed")?? {
                 Message::Text(frame) => {
                     if frame.len() > 32 * 1024 {

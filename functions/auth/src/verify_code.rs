@@ -170,7 +170,7 @@ mod tests {
         let wrong = accepted(Redeemed::Refused).unwrap_err();
         assert_eq!((wrong.kind(), wrong.code()), (Kind::Unauthenticated, "invalid_code"));
         assert_eq!(wrong.detail(), "The code is wrong or has expired.");
-        let after = Duration::from_secs(300);
+        let after = Duration::from_mins(5);
         let exhausted = accepted(Redeemed::Exhausted { after }).unwrap_err();
         assert_eq!((exhausted.kind(), exhausted.code()), (Kind::RateLimited, "too_many_attempts"));
         assert_eq!(exhausted.retry_after(), Some(after));

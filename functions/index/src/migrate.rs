@@ -434,7 +434,7 @@ mod tests {
 
     #[tokio::test]
     async fn migrating_twice_changes_nothing() {
-        let Some(mut database) = TestDatabase::empty().await else { return };
+        let mut database = TestDatabase::empty().await;
         let first = database.migrate(DIMENSIONS, MODEL).await.unwrap();
         assert_eq!((first.applied.as_slice(), first.already), ([MIGRATIONS[0].0.to_owned()].as_slice(), 0));
         database.write(&Document::new(tenant(1), &["kept"])).await;
@@ -446,7 +446,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_model_or_length_is_refused_with_what_to_do() {
-        let Some(mut database) = TestDatabase::start().await else { return };
+        let mut database = TestDatabase::start().await;
         for (dimensions, model) in [(DIMENSIONS, "other"), (1536, MODEL)] {
             let error = database.migrate(dimensions, model).await.unwrap_err();
             assert_eq!(error.code(), "embedding_changed");
@@ -463,7 +463,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_changed_or_failing_migration_leaves_everything_as_it_was() {
-        let Some(mut database) = TestDatabase::start().await else { return };
+        let mut database = TestDatabase::start().await;
         let request = MigrateRequest { dimensions: DIMENSIONS, embed_model: MODEL.into() };
         let login = AppLogin::Password("it's the app's".into());
         let turn = database.turn().await;
@@ -482,7 +482,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_settings_of_the_role_apply_in_its_sessions() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         database.write(&Document::new(tenant(1), &["a"])).await;
         let mut session = database.app.session().await.unwrap();
         let client = session.client().unwrap();
@@ -515,7 +515,7 @@ mod tests {
 
     #[tokio::test]
     async fn folding_is_the_same_as_in_rust() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/text/golden/fold.tsv");
         let golden = std::fs::read_to_string(path).unwrap();
         let mut cases = 0;
@@ -595,7 +595,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_custom_resource_is_always_answered() {
-        let Some(test) = TestDatabase::empty().await else { return };
+        let test = TestDatabase::empty().await;
         let database = test.admin_database();
         let turn = test.turn().await;
         let created = resource(&database, "Create", "8").await;

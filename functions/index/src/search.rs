@@ -239,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn both_halves_find_and_every_hit_has_its_similarity() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let document = Document::new(tenant(1), &["The notice period is ninety days.", "Zebras eat grass."]);
         database.write(&document).await;
         let response =
@@ -258,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn persian_is_found_in_any_spelling() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         // Persian yeh, kaf, digits and a zero-width non-joiner in the document; Arabic letters in the question.
         database.write(&Document::new(tenant(1), &["قیمت کتاب\u{200c}ها ۱۲۳۴ ریال است", "چیز دیگر"])).await;
         for text in ["كتاب چيست؟", "مبلغ 1234", "قيمت"] {
@@ -271,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn filters_by_collection_and_by_document() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let collection = CollectionId::generate(&SystemClock, &SystemEntropy);
         let mut inside = Document::new(tenant(1), &["a zebra"]);
         inside.collection = Some(collection);
@@ -305,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_chunks_are_searched_by_the_graph() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let texts: Vec<String> = (0..=EXACT_CHUNKS).map(|n| format!("number{n}")).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let document = Document::new(tenant(1), &texts);
@@ -325,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn hostile_questions_are_only_text() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         database.write(&Document::new(tenant(1), &["a zebra"])).await;
         let long = "zebra ".repeat(100_000);
         for text in [
@@ -346,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_vector_is_refused() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         database.write(&Document::new(tenant(1), &["a zebra"])).await;
         for vector in [vec![], vec![f32::NAN; 8], vec![1.0; 9]] {
             let error = search(&database.app, &question(tenant(1), "x", vector)).await.unwrap_err();
@@ -361,7 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_connection_is_made_again() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         database.write(&Document::new(tenant(1), &["a zebra"])).await;
         let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                     where usename = 'docuchat_app' and datname = current_database()";
@@ -380,7 +380,7 @@ mod tests {
 
     #[tokio::test]
     async fn row_security_holds_where_the_where_is_forgotten() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let (mine, theirs) = (Document::new(tenant(1), &["mine"]), Document::new(tenant(2), &["theirs"]));
         database.write(&mine).await;
         database.write(&theirs).await;

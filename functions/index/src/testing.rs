@@ -1,4 +1,4 @@
-//! A database per test on a real PostgreSQL with pgvector, named by `DOCUCHAT_TEST_DATABASE_ADMIN_URL`.
+//! A database per test on a real PostgreSQL with pgvector, which the first test of the process starts.
 
 use crate::{
     connection::{Database, Role, Settings, connect},
@@ -35,12 +35,9 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// An empty database, or `None` (and a line saying so) where there is no server.
-    pub async fn empty() -> Option<Self> {
-        let Ok(server) = std::env::var("DOCUCHAT_TEST_DATABASE_ADMIN_URL") else {
-            eprintln!("skipped: DOCUCHAT_TEST_DATABASE_ADMIN_URL is not set");
-            return None;
-        };
+    /// An empty database.
+    pub async fn empty() -> Self {
+        let server = docuchat_local::testing::database_url().await.unwrap();
         let name =
             format!("docuchat_test_{}", DocumentId::generate(&SystemClock, &SystemEntropy).uuid().simple());
         let root = connect(&settings(Role::Admin, &server), &SystemClock).await.unwrap();
@@ -51,14 +48,14 @@ impl TestDatabase {
         let admin = connect(&admin, &SystemClock).await.unwrap();
         let password = APP_PASSWORD.replace('\'', "%27").replace(' ', "%20");
         let app = settings(Role::App, &format!("postgres://docuchat_app:{password}@{host}/{name}"));
-        Some(Self { admin, app: Database::new(app, Arc::new(SystemClock)), server, name })
+        Self { admin, app: Database::new(app, Arc::new(SystemClock)), server, name }
     }
 
     /// A migrated database.
-    pub async fn start() -> Option<Self> {
-        let mut database = Self::empty().await?;
+    pub async fn start() -> Self {
+        let mut database = Self::empty().await;
         database.migrate(DIMENSIONS, MODEL).await.unwrap();
-        Some(database)
+        database
     }
 
     pub async fn migrate(&mut self, dimensions: u32, model: &str) -> Result<crate::migrate::MigrateResponse> {

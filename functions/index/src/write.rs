@@ -405,7 +405,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_repeated_write_gives_the_same_index() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let texts = vec!["some text with a \0 in it"; 450];
         let document = Document::new(tenant(1), &texts);
         for _ in 0..2 {
@@ -423,7 +423,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_newer_generation_replaces_and_an_older_one_is_refused() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let old = Document::new(tenant(1), &["one", "two", "three"]);
         let mut new = old.clone();
         new.header.generation = 2;
@@ -439,7 +439,7 @@ mod tests {
 
     #[tokio::test]
     async fn writers_of_one_document_take_turns() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let texts = vec!["text"; 300];
         let first = Document::new(tenant(1), &texts);
         let connections: Vec<_> = (0..4).map(|_| database.another_app()).collect();
@@ -457,7 +457,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_artifact_says_why_and_changes_nothing() {
-        let Some(database) = TestDatabase::start().await else { return };
+        let database = TestDatabase::start().await;
         let good = Document::new(tenant(1), &["one", "two"]);
         database.write(&good).await;
         let request = good.request();

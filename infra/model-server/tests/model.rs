@@ -1,7 +1,7 @@
-//! Tests with the real weights. They run when `DOCUCHAT_E5_WEIGHTS` names the file `e5-small-q4.bin`, and say so when not.
+//! Tests with the real weights, which are fetched when they are not there yet (`DOCUCHAT_E5_WEIGHTS` names others).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use docuchat_model_server::{
@@ -10,17 +10,10 @@ use docuchat_model_server::{
 };
 use serde::Deserialize;
 
-/// The engine, shared by the tests of this file; `None` without weights.
-fn engine() -> Option<Engine> {
-    static ENGINE: std::sync::OnceLock<Option<Engine>> = std::sync::OnceLock::new();
-    let load = || {
-        let Some(path) = std::env::var_os("DOCUCHAT_E5_WEIGHTS") else {
-            eprintln!("skipped: DOCUCHAT_E5_WEIGHTS does not name the weights");
-            return None;
-        };
-        Some(Engine::load(&PathBuf::from(path), 2).unwrap())
-    };
-    ENGINE.get_or_init(load).clone()
+/// The engine, shared by the tests of this file.
+fn engine() -> Engine {
+    static ENGINE: std::sync::OnceLock<Engine> = std::sync::OnceLock::new();
+    ENGINE.get_or_init(|| Engine::load(&docuchat_local::testing::weights().unwrap(), 2).unwrap()).clone()
 }
 
 /// A vector made by the C engine of the package that the weights are from. It rounds activations to 8 bits; we do not.
@@ -36,7 +29,7 @@ struct Golden {
 
 #[test]
 fn vectors_and_token_counts_are_those_of_the_reference_engine() {
-    let Some(engine) = engine() else { return };
+    let engine = engine();
     let golden: Vec<Golden> = serde_json::from_str(include_str!("golden.json")).unwrap();
     for Golden { role, text, repeat, tokens, vector } in golden {
         let role = if role == "query" { Role::Query } else { Role::Passage };
@@ -54,7 +47,7 @@ fn vectors_and_token_counts_are_those_of_the_reference_engine() {
 
 #[test]
 fn a_batch_gives_the_same_vectors_as_one_at_a_time_and_long_texts_are_cut() {
-    let Some(engine) = engine() else { return };
+    let engine = engine();
     let texts = [
         "short",
         "درآمد شرکت چقدر بود؟",
@@ -97,7 +90,7 @@ fn prompt(quality: &Quality, question: &Question) -> Prompt {
 
 #[tokio::test]
 async fn questions_in_two_languages_get_the_right_sentence_or_an_honest_no() {
-    let Some(engine) = engine() else { return };
+    let engine = engine();
     let quality: Quality = serde_json::from_str(include_str!("quality.json")).unwrap();
     let (mut found, mut answerable, mut refused, mut unanswerable) = (0, 0, 0, 0);
     for question in &quality.questions {
@@ -125,7 +118,7 @@ async fn questions_in_two_languages_get_the_right_sentence_or_an_honest_no() {
 
 #[tokio::test]
 async fn speed_is_printed() {
-    let Some(engine) = engine() else { return };
+    let engine = engine();
     let quality: Quality = serde_json::from_str(include_str!("quality.json")).unwrap();
     // Passages of about 400 tokens, different ones so that no cache helps.
     let texts: Vec<String> = (0..8)

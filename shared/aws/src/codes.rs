@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn only_a_living_unused_code_is_exhausted() {
-        let exhausted = Redeemed::Exhausted { after: Duration::from_secs(60) };
+        let exhausted = Redeemed::Exhausted { after: Duration::from_mins(1) };
         assert_eq!(why_closed(Some(&item(false, CODE_ATTEMPTS, 60)), NOW), exhausted);
         for closed in
             [item(true, CODE_ATTEMPTS, 60), item(false, CODE_ATTEMPTS, 0), item(false, 1, -1), Item::new()]

@@ -1,6 +1,6 @@
 //! Files for tests, made in code: good ones, broken ones and bad ones. Never part of a function (dev-dependency only).
 
-#![expect(clippy::expect_used, reason = "a fixture that cannot be made is a defect of the test")]
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a fixture that cannot be made is a defect of the test")]
 
 use lopdf::{
     Document, EncryptionState, EncryptionVersion, Object, Permissions, Stream,
