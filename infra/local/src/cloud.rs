@@ -292,6 +292,14 @@ impl Cloud {
         missing
     }
 
+    /// The environment variables that a function was deployed with.
+    pub async fn environment_of(&self, function: &str) -> Result<HashMap<String, String>> {
+        let failed = || format!("Could not read the settings of {function}");
+        let settings = self.lambda.get_function_configuration().function_name(function).send().await;
+        let environment = settings.context(failed)?.environment;
+        Ok(environment.and_then(|environment| environment.variables).unwrap_or_default())
+    }
+
     /// Invokes a function and waits for its answer.
     pub async fn invoke(&self, function: &str, payload: &serde_json::Value) -> Result<serde_json::Value> {
         let failed = || format!("Could not invoke {function}");

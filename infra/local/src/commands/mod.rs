@@ -1,5 +1,6 @@
 //! The command line: one module per subcommand.
 
+mod bench;
 mod demo;
 mod down;
 mod logs;
@@ -28,6 +29,8 @@ enum Command {
     Setup,
     /// Do the whole main job as an outside client: sign in, upload a PDF, ask about it, show the answer and its sources.
     Demo(demo::Arguments),
+    /// Measure start-up, ingestion, answers and search, and print a table.
+    Bench(bench::Arguments),
     /// Stop a running stack from another terminal.
     Down,
     /// Show the log of a function, or where all logs are.
@@ -105,6 +108,7 @@ impl Arguments {
                 Ok(())
             }
             Some(Command::Demo(arguments)) => demo::run(&home, self.stack.options(report)?, arguments).await,
+            Some(Command::Bench(arguments)) => bench::run(&home, self.stack.options(report)?, arguments).await,
             Some(Command::Down) => down::run(&home, &self.stack.stack).await,
             Some(Command::Logs(arguments)) => logs::run(&home, &self.stack.stack, arguments).await,
             Some(Command::Reset(arguments)) => reset::run(&home, &self.stack.stack, &arguments).await,

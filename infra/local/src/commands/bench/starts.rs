@@ -25,7 +25,8 @@ pub(super) async fn measure(home: &Home, running: &Running, runs: usize, release
     let profiles: &[bool] = if release { &[false, true] } else { &[false] };
     for &release in profiles {
         let builder = home.clone();
-        let binaries = tokio::task::spawn_blocking(move || docuchat_local::build(&builder, release))
+        let build = if release { docuchat_local::build_release } else { docuchat_local::build };
+        let binaries = tokio::task::spawn_blocking(move || build(&builder))
             .await
             .map_err(|_| Problem::new("The build was broken off"))??;
         let profile = if release { "release profile, as deployed" } else { "dev profile, as run locally" };
@@ -38,9 +39,9 @@ pub(super) async fn measure(home: &Home, running: &Running, runs: usize, release
             let Ok(function) = running.function(name) else { continue };
             let environment = cloud.environment_of(function).await?;
             let (poll, memory_mb) = start(binary, function, &environment, running, runs).await?;
-            let package_mb = docuchat_local::zipped_size(binary)? as f64 / 1e6;
+            let package_mb = megabytes(docuchat_local::zipped_size(binary)?);
             let too_much = poll > POLL_LIMIT || memory_mb > MEMORY_LIMIT_MB || (release && package_mb > PACKAGE_LIMIT_MB);
-            let size_mb = std::fs::metadata(binary).map_or(0.0, |file| file.len() as f64 / 1e6);
+            let size_mb = std::fs::metadata(binary).map_or(0.0, |file| megabytes(file.len()));
             let mark = if too_much { "  over the limit" } else { "" };
             println!("  {name:<20} {size_mb:>9.1} {package_mb:>9.1} {:>10} {memory_mb:>10.1}{mark}", ms(poll));
         }
@@ -105,6 +106,11 @@ async fn start(
     }
     server.abort();
     Ok((median(&times), memory_mb))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of programs are far below 2^52 bytes")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 /// Resident memory of a process in MB; only Linux tells.
