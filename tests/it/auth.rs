@@ -143,7 +143,7 @@ async fn bad_requests(app: Arc<App>) -> TestResult {
     raw("{\"email\":\"a@example.com\"}", "text/plain").await?.problem(415, "unsupported_media_type")?;
     let huge = json!({ "email": "a@example.com", "padding": "x".repeat(300_000) });
     client.post(path, &huge).await?.problem(413, "body_too_large")?;
-    client.post("/v1/auth/verify-code", &json!({ "email": "a@example.com", "code": "12 456" })).await?.problem(400, "invalid_code_format")?;
+    client.post("/v1/auth/verify-code", &json!({ "email": "a@example.com", "code": "12 456" })).await?.problem(401, "invalid_code")?;
     Ok(())
 }
 

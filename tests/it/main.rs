@@ -66,6 +66,8 @@ impl Suite {
             let future = test(Arc::clone(&app));
             async move {
                 let _alone = app.alone().await;
+                // Also before: a test that panicked left its faults behind.
+                app.models_behave().await?;
                 let result = future.await;
                 app.models_behave().await?;
                 result
@@ -96,6 +98,8 @@ async fn start() -> Result<App, String> {
     }
     // Short leases, so that a killed worker is noticed within a test's patience.
     options.parameters.insert("IngestLeaseSeconds".into(), "10".into());
+    // Every call of a function is checked against its role: the template's permissions are tested as well.
+    options.enforce_iam = true;
     let stack = Stack::start(&home, options).await.map_err(|problem| problem.to_string())?;
     Ok(App::new(stack))
 }

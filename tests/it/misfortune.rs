@@ -87,7 +87,7 @@ async fn embeddings_down(app: Arc<App>) -> TestResult {
         tokio::time::sleep(Duration::from_millis(1500)).await;
     }
     let last = member.wait_for(&document, &["failed"]).await?;
-    assert_eq!(last["error_code"], "model_busy", "{last}");
+    assert_eq!(last["error_code"], "model_unavailable", "{last}");
     app.models_behave().await?;
     // The same file again, as the client would: a new document.
     member.ready("unlucky.txt", "text/plain", bytes).await?;

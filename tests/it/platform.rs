@@ -94,9 +94,11 @@ async fn functions_and_binaries(_: Arc<App>) -> TestResult {
         assert!(readme.contains(&format!("`{name}`")), "the README's table lacks {name}");
     }
     // Every setting of a function is in the README's table.
-    let settings = template.lines().map(str::trim).filter_map(|line| line.split_once(':').map(|(name, _)| name));
-    let is_setting = |name: &&str| name.len() > 2 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit()) && name.contains('_');
-    for name in settings.filter(is_setting) {
+    let settings = template.lines().filter_map(|line| {
+        let name = line.strip_prefix("          ")?.split_once(':')?.0;
+        (!name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')).then_some(name)
+    });
+    for name in settings {
         assert!(readme.contains(&format!("`{name}`")), "the README's table of settings lacks {name}");
     }
     Ok(())

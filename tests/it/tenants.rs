@@ -48,7 +48,7 @@ async fn colleagues(app: Arc<App>) -> TestResult {
     let (a, b) = (app.member_of(&tenant).await?, app.member_of(&tenant).await?);
     let document = a.ready("a.txt", "text/plain", b"The lighthouse has ninety nine steps.").await?;
     b.get(&format!("/v1/files/{document}")).await?.expect(200)?;
-    b.delete(&format!("/v1/files/{document}")).await?.problem(403, "role_required")?;
+    b.delete(&format!("/v1/files/{document}")).await?.problem(403, "not_owner")?;
     let heard = b.socket().await?.ask(&json!({ "message": "How many steps does the lighthouse have?" })).await?.whole()?;
     assert!(heard.text.contains("ninety nine"), "{}", heard.text);
     let session = text(&heard.start["session_id"]);
