@@ -96,6 +96,7 @@ create table app.chunks (
   ordinal     int  not null,
   page_start  int  not null,
   page_end    int  not null,
+  page_breaks int[] not null,  -- where in content, in characters, each page after page_start begins
   char_start  int  not null,
   char_end    int  not null,
   token_count int  not null,

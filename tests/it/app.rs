@@ -1,7 +1,11 @@
 //! The stack under test and the people who use it.
 
 use crate::client::{Client, text};
-use docuchat_local::{Stack, mailbox::Mail, tenant::{self, SignUp}};
+use docuchat_local::{
+    Stack,
+    mailbox::Mail,
+    tenant::{self, SignUp},
+};
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use std::{
@@ -66,7 +70,12 @@ impl App {
     }
 
     pub async fn tenant_with(&self, sign_up: &SignUp) -> Result<String, Failed> {
-        let id = Uuid::from_u128((0xd0c0_c4a7_u128 << 96) | (0x4000_8000_u128 << 48) | u128::from(self.number()) | (u128::from(std::process::id()) << 16));
+        let id = Uuid::from_u128(
+            (0xd0c0_c4a7_u128 << 96)
+                | (0x4000_8000_u128 << 48)
+                | u128::from(self.number())
+                | (u128::from(std::process::id()) << 16),
+        );
         let stack = self.stack.lock().await;
         let cloud = stack.as_ref().ok_or("the stack is stopped")?.cloud();
         let table = self.running.output("IdentityTableName").map_err(|problem| problem.to_string())?;
@@ -98,7 +107,10 @@ impl App {
         let client = self.anonymous().in_tenant(tenant);
         client.post("/v1/auth/request-code", &json!({ "email": email })).await?.expect(200)?;
         let code = self.code_for(email).await?;
-        let answer = client.post("/v1/auth/verify-code", &json!({ "email": email, "code": code })).await?.expect(200)?;
+        let answer = client
+            .post("/v1/auth/verify-code", &json!({ "email": email, "code": code }))
+            .await?
+            .expect(200)?;
         Ok(client.with_token(text(&answer["access_token"])))
     }
 
@@ -115,7 +127,11 @@ impl App {
     pub async fn code_for(&self, email: &str) -> Result<String, Failed> {
         for _ in 0..50 {
             if let Some(mail) = self.mails_to(email).await?.last() {
-                let code = mail.text.lines().map(str::trim).find(|line| line.len() == 6 && line.chars().all(|c| c.is_ascii_digit()));
+                let code = mail
+                    .text
+                    .lines()
+                    .map(str::trim)
+                    .find(|line| line.len() == 6 && line.chars().all(|c| c.is_ascii_digit()));
                 return Ok(code.ok_or_else(|| format!("no code in {:?}", mail.text))?.to_owned());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -140,7 +156,9 @@ impl App {
     }
 
     pub fn s3(&self) -> aws_sdk_s3::Client {
-        aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&self.sdk).force_path_style(true).build())
+        aws_sdk_s3::Client::from_conf(
+            aws_sdk_s3::config::Builder::from(&self.sdk).force_path_style(true).build(),
+        )
     }
 
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
@@ -170,7 +188,8 @@ impl App {
 
     /// Rows that a query on the search index gives, as its owner.
     pub async fn count_in_index(&self, sql: &str, document: &str) -> Result<i64, Failed> {
-        let (client, connection) = tokio_postgres::connect(&self.running.database_admin_url, tokio_postgres::NoTls).await?;
+        let (client, connection) =
+            tokio_postgres::connect(&self.running.database_admin_url, tokio_postgres::NoTls).await?;
         let connection = tokio::spawn(connection);
         let row = client.query_one(sql, &[&Uuid::parse_str(document)?]).await?;
         connection.abort();
@@ -184,7 +203,14 @@ impl App {
 
     /// Objects in the bucket under a prefix.
     pub async fn objects_under(&self, prefix: &str) -> Result<Vec<String>, Failed> {
-        let listed = self.s3().list_objects_v2().bucket(self.output("BucketName")?).prefix(prefix).send().await.map_err(|e| format!("{e:?}"))?;
+        let listed = self
+            .s3()
+            .list_objects_v2()
+            .bucket(self.output("BucketName")?)
+            .prefix(prefix)
+            .send()
+            .await
+            .map_err(|e| format!("{e:?}"))?;
         Ok(listed.contents().iter().filter_map(|object| object.key().map(str::to_owned)).collect())
     }
 }

@@ -22,15 +22,23 @@ pub fn add(suite: &mut Suite) {
 async fn once(app: Arc<App>) -> TestResult {
     let (tenant, email) = (app.tenant().await?, app.address());
     let client = app.anonymous().in_tenant(tenant);
-    let answer = client.post("/v1/auth/request-code", &json!({ "email": email.to_uppercase() })).await?.expect(200)?;
+    let answer =
+        client.post("/v1/auth/request-code", &json!({ "email": email.to_uppercase() })).await?.expect(200)?;
     assert_eq!(answer["message"], "Verification code sent");
     let code = app.code_for(&email).await?;
     let wrong = if code == "000000" { "000001" } else { "000000" };
-    client.post("/v1/auth/verify-code", &json!({ "email": email, "code": wrong })).await?.problem(401, "invalid_code")?;
-    let token = client.post("/v1/auth/verify-code", &json!({ "email": email, "code": code })).await?.expect(200)?;
+    client
+        .post("/v1/auth/verify-code", &json!({ "email": email, "code": wrong }))
+        .await?
+        .problem(401, "invalid_code")?;
+    let token =
+        client.post("/v1/auth/verify-code", &json!({ "email": email, "code": code })).await?.expect(200)?;
     assert_eq!((&token["token_type"], &token["expires_in"]), (&json!("bearer"), &json!(1800)));
     client.with_token(text(&token["access_token"])).get("/v1/files").await?.expect(200)?;
-    client.post("/v1/auth/verify-code", &json!({ "email": email, "code": code })).await?.problem(401, "invalid_code")?;
+    client
+        .post("/v1/auth/verify-code", &json!({ "email": email, "code": code }))
+        .await?
+        .problem(401, "invalid_code")?;
     Ok(())
 }
 
@@ -41,7 +49,10 @@ async fn sixth_attempt(app: Arc<App>) -> TestResult {
     let code = app.code_for(&email).await?;
     let wrong = if code == "111111" { "222222" } else { "111111" };
     for _ in 0..5 {
-        client.post("/v1/auth/verify-code", &json!({ "email": email, "code": wrong })).await?.problem(401, "invalid_code")?;
+        client
+            .post("/v1/auth/verify-code", &json!({ "email": email, "code": wrong }))
+            .await?
+            .problem(401, "invalid_code")?;
     }
     let refused = client.post("/v1/auth/verify-code", &json!({ "email": email, "code": code })).await?;
     assert!(refused.headers.contains_key("retry-after"));
@@ -57,7 +68,11 @@ async fn expired(app: Arc<App>) -> TestResult {
     // Ten minutes pass: the row is the only place that knows when the code ends.
     let (db, table) = (app.dynamodb(), app.output("CodesTableName")?);
     let rows = db.scan().table_name(table).send().await.map_err(|e| format!("{e:?}"))?;
-    let row = rows.items().iter().find(|row| row["pk"].as_s().is_ok_and(|pk| pk.starts_with(&tenant))).ok_or("no code row")?;
+    let row = rows
+        .items()
+        .iter()
+        .find(|row| row["pk"].as_s().is_ok_and(|pk| pk.starts_with(&tenant)))
+        .ok_or("no code row")?;
     db.update_item()
         .table_name(table)
         .key("pk", row["pk"].clone())
@@ -66,7 +81,10 @@ async fn expired(app: Arc<App>) -> TestResult {
         .send()
         .await
         .map_err(|e| format!("{e:?}"))?;
-    client.post("/v1/auth/verify-code", &json!({ "email": email, "code": code })).await?.problem(401, "invalid_code")?;
+    client
+        .post("/v1/auth/verify-code", &json!({ "email": email, "code": code }))
+        .await?
+        .problem(401, "invalid_code")?;
     Ok(())
 }
 
@@ -119,7 +137,11 @@ async fn flood(app: Arc<App>) -> TestResult {
 
 async fn other_tenant(app: Arc<App>) -> TestResult {
     let (a, b, email) = (app.tenant().await?, app.tenant().await?, app.address());
-    app.anonymous().in_tenant(a).post("/v1/auth/request-code", &json!({ "email": email })).await?.expect(200)?;
+    app.anonymous()
+        .in_tenant(a)
+        .post("/v1/auth/request-code", &json!({ "email": email }))
+        .await?
+        .expect(200)?;
     let code = app.code_for(&email).await?;
     let body = json!({ "email": email, "code": code });
     app.anonymous().in_tenant(b).post("/v1/auth/verify-code", &body).await?.problem(401, "invalid_code")?;
@@ -130,9 +152,17 @@ async fn bad_requests(app: Arc<App>) -> TestResult {
     let client = app.anonymous().in_tenant(app.tenant().await?);
     let path = "/v1/auth/request-code";
     app.anonymous().post(path, &json!({ "email": "a@example.com" })).await?.problem(400, "missing_tenant")?;
-    app.anonymous().in_tenant("nonsense").post(path, &json!({ "email": "a@example.com" })).await?.problem(400, "invalid_tenant")?;
+    app.anonymous()
+        .in_tenant("nonsense")
+        .post(path, &json!({ "email": "a@example.com" }))
+        .await?
+        .problem(400, "invalid_tenant")?;
     let unknown = "d0c0c4a7-0000-4000-8000-00000000dead";
-    app.anonymous().in_tenant(unknown).post(path, &json!({ "email": "a@example.com" })).await?.problem(404, "tenant_not_found")?;
+    app.anonymous()
+        .in_tenant(unknown)
+        .post(path, &json!({ "email": "a@example.com" }))
+        .await?
+        .problem(404, "tenant_not_found")?;
     let problem = client.post(path, &json!({ "email": 7 })).await?.problem(400, "invalid_field")?;
     assert_eq!(problem["path"], "email");
     client.post(path, &json!({ "email": "not an address" })).await?.problem(400, "invalid_email")?;
@@ -143,7 +173,10 @@ async fn bad_requests(app: Arc<App>) -> TestResult {
     raw("{\"email\":\"a@example.com\"}", "text/plain").await?.problem(415, "unsupported_media_type")?;
     let huge = json!({ "email": "a@example.com", "padding": "x".repeat(300_000) });
     client.post(path, &huge).await?.problem(413, "body_too_large")?;
-    client.post("/v1/auth/verify-code", &json!({ "email": "a@example.com", "code": "12 456" })).await?.problem(401, "invalid_code")?;
+    client
+        .post("/v1/auth/verify-code", &json!({ "email": "a@example.com", "code": "12 456" }))
+        .await?
+        .problem(401, "invalid_code")?;
     Ok(())
 }
 

@@ -24,18 +24,29 @@ impl Answer {
     /// Fails the test unless the status is this one.
     #[track_caller]
     pub fn expect(self, status: u16) -> Result<Value, Failed> {
-        if self.status == status { Ok(self.body) } else { Err(format!("expected {status}, got {} {}", self.status, self.body).into()) }
+        if self.status == status {
+            Ok(self.body)
+        } else {
+            Err(format!("expected {status}, got {} {}", self.status, self.body).into())
+        }
     }
 
     /// Fails the test unless it is a complete problem (RFC 9457) with this status and code.
     #[track_caller]
     pub fn problem(self, status: u16, code: &str) -> Result<Value, Failed> {
-        let media_type = self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type =
+            self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let complete = ["type", "title", "detail"].iter().all(|field| self.body[*field].is_string());
-        if self.status == status && self.body["code"] == code && self.body["status"] == status && complete && media_type.starts_with("application/problem+json") {
+        if self.status == status
+            && self.body["code"] == code
+            && self.body["status"] == status
+            && complete
+            && media_type.starts_with("application/problem+json")
+        {
             return Ok(self.body);
         }
-        Err(format!("expected the problem {status} {code}, got {} {media_type} {}", self.status, self.body).into())
+        Err(format!("expected the problem {status} {code}, got {} {media_type} {}", self.status, self.body)
+            .into())
     }
 }
 
@@ -51,7 +62,13 @@ pub struct Client {
 
 impl Client {
     pub fn new(http: reqwest::Client, rest_url: &str, websocket_url: &str) -> Self {
-        Self { http, rest_url: rest_url.into(), websocket_url: websocket_url.into(), tenant: None, token: None }
+        Self {
+            http,
+            rest_url: rest_url.into(),
+            websocket_url: websocket_url.into(),
+            tenant: None,
+            token: None,
+        }
     }
 
     pub fn in_tenant(&self, tenant: impl Into<String>) -> Self {
@@ -69,7 +86,8 @@ impl Client {
         path: &str,
         change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Result<Answer, Failed> {
-        let mut request = self.http.request(method, format!("{}{path}", self.rest_url)).timeout(Duration::from_mins(1));
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.rest_url)).timeout(Duration::from_mins(1));
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Tenant-ID", tenant);
         }
@@ -107,19 +125,34 @@ impl Client {
     }
 
     /// Sends a form that `POST /v1/files` described.
-    pub async fn post_form(&self, upload: &Value, name: &str, content_type: &str, bytes: &[u8]) -> Result<StatusCode, Failed> {
+    pub async fn post_form(
+        &self,
+        upload: &Value,
+        name: &str,
+        content_type: &str,
+        bytes: &[u8],
+    ) -> Result<StatusCode, Failed> {
         let mut form = reqwest::multipart::Form::new();
         for (field, value) in upload["fields"].as_object().ok_or("no form fields")? {
             form = form.text(field.clone(), text(value));
         }
-        let part = reqwest::multipart::Part::bytes(bytes.to_vec()).file_name(name.to_owned()).mime_str(content_type)?;
+        let part = reqwest::multipart::Part::bytes(bytes.to_vec())
+            .file_name(name.to_owned())
+            .mime_str(content_type)?;
         let response = self.http.post(text(&upload["url"])).multipart(form.part("file", part)).send().await?;
         Ok(response.status())
     }
 
     /// Sends a file inside the request.
-    pub async fn upload_inline(&self, name: &str, content_type: &str, bytes: &[u8]) -> Result<Answer, Failed> {
-        let part = reqwest::multipart::Part::bytes(bytes.to_vec()).file_name(name.to_owned()).mime_str(content_type)?;
+    pub async fn upload_inline(
+        &self,
+        name: &str,
+        content_type: &str,
+        bytes: &[u8],
+    ) -> Result<Answer, Failed> {
+        let part = reqwest::multipart::Part::bytes(bytes.to_vec())
+            .file_name(name.to_owned())
+            .mime_str(content_type)?;
         let form = reqwest::multipart::Form::new().part("file", part);
         self.send(Method::POST, "/v1/files", |request| request.multipart(form)).await
     }
@@ -151,7 +184,11 @@ impl Client {
     }
 
     /// Opens a WebSocket with this query and these headers; the error is the HTTP status of the refusal.
-    pub async fn open_socket(&self, query: &str, headers: &[(&'static str, String)]) -> Result<Socket, Failed> {
+    pub async fn open_socket(
+        &self,
+        query: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Socket, Failed> {
         Socket::open(&format!("{}{query}", self.websocket_url), headers).await
     }
 }
@@ -272,6 +309,10 @@ impl Heard {
     /// Fails the test unless the answer is whole.
     #[track_caller]
     pub fn whole(self) -> Result<Self, Failed> {
-        if self.last["type"] == "end" { Ok(self) } else { Err(format!("the answer ended with {}", self.last).into()) }
+        if self.last["type"] == "end" {
+            Ok(self)
+        } else {
+            Err(format!("the answer ended with {}", self.last).into())
+        }
     }
 }

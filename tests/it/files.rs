@@ -25,14 +25,28 @@ async fn unreadable(app: Arc<App>) -> TestResult {
         ("locked.pdf", "application/pdf", fixtures::encrypted_pdf(), "encrypted"),
         ("scan.pdf", "application/pdf", fixtures::scanned_pdf(), "no_text"),
         ("broken.pdf", "application/pdf", fixtures::truncated_pdf(), "corrupt"),
-        ("picture.pdf", "application/pdf", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01".to_vec(), "content_mismatch"),
-        ("noise.txt", "text/plain", (0..4096_u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect(), "content_mismatch"),
+        (
+            "picture.pdf",
+            "application/pdf",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01".to_vec(),
+            "content_mismatch",
+        ),
+        (
+            "noise.txt",
+            "text/plain",
+            (0..4096_u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect(),
+            "content_mismatch",
+        ),
         ("blank.txt", "text/plain", b"  \n \n".to_vec(), "no_text"),
     ];
     for (name, kind, bytes, expected) in cases {
         let document = member.upload(name, kind, &bytes).await?;
         let last = member.wait_for(&document, &["failed", "ready"]).await?;
-        assert_eq!((&last["status"], &last["error_code"]), (&json!("failed"), &json!(expected)), "{name}: {last}");
+        assert_eq!(
+            (&last["status"], &last["error_code"]),
+            (&json!("failed"), &json!(expected)),
+            "{name}: {last}"
+        );
         let message = text(&last["error_message"]);
         assert!(message.len() > 10 && message.ends_with('.'), "{name}: {message:?}");
         assert_eq!(app.chunks_of(&document).await?, 0);
@@ -46,7 +60,11 @@ async fn too_many_pages(app: Arc<App>) -> TestResult {
     let member = app.member().await?;
     let document = member.upload("long.pdf", "application/pdf", &fixtures::pdf_of_pages(501)).await?;
     let last = member.wait_for(&document, &["failed", "ready"]).await?;
-    assert_eq!((&last["status"], &last["error_code"]), (&json!("failed"), &json!("too_many_pages")), "{last}");
+    assert_eq!(
+        (&last["status"], &last["error_code"]),
+        (&json!("failed"), &json!("too_many_pages")),
+        "{last}"
+    );
     Ok(())
 }
 
@@ -58,17 +76,27 @@ async fn too_large(app: Arc<App>) -> TestResult {
     // Announced small, sent large: the bucket refuses it.
     let announced = json!({ "filename": "large.pdf", "size": 1000, "content_type": "application/pdf" });
     let created = member.post("/v1/files", &announced).await?.expect(201)?;
-    let status = member.post_form(&created["upload"], "large.pdf", "application/pdf", &fixtures::padded_pdf(size)).await?;
+    let status = member
+        .post_form(&created["upload"], "large.pdf", "application/pdf", &fixtures::padded_pdf(size))
+        .await?;
     assert!(status.is_client_error(), "{status}");
     // Put past the form, straight into the bucket: the worker refuses it.
     let document = text(&created["document_id"]);
     let key = format!("uploads/{}/{document}/large.pdf", member.tenant.clone().unwrap_or_default());
     let body = aws_sdk_s3::primitives::ByteStream::from(fixtures::padded_pdf(size));
-    app.s3().put_object().bucket(app.output("BucketName")?).key(key).body(body).send().await.map_err(|e| format!("{e:?}"))?;
+    app.s3()
+        .put_object()
+        .bucket(app.output("BucketName")?)
+        .key(key)
+        .body(body)
+        .send()
+        .await
+        .map_err(|e| format!("{e:?}"))?;
     let last = member.wait_for(&document, &["failed", "ready"]).await?;
     assert_eq!(last["error_code"], "file_too_large", "{last}");
     // Inside a request the limit is lower still.
-    let inline = member.upload_inline("large.pdf", "application/pdf", &fixtures::padded_pdf((4 << 20) + 1)).await?;
+    let inline =
+        member.upload_inline("large.pdf", "application/pdf", &fixtures::padded_pdf((4 << 20) + 1)).await?;
     inline.problem(413, "file_too_large")?;
     Ok(())
 }
@@ -97,12 +125,20 @@ async fn bad_announcements(app: Arc<App>) -> TestResult {
         body[field] = value;
         body
     };
-    let problem = member.post("/v1/files", &with("size", json!("ten"))).await?.problem(400, "invalid_field")?;
+    let problem =
+        member.post("/v1/files", &with("size", json!("ten"))).await?.problem(400, "invalid_field")?;
     assert_eq!(problem["path"], "size");
     member.post("/v1/files", &with("size", json!(0))).await?.problem(400, "empty_file")?;
     member.post("/v1/files", &with("filename", json!("///"))).await?.problem(400, "invalid_file_name")?;
-    member.post("/v1/files", &with("content_type", json!("video/mp4"))).await?.problem(415, "unsupported_type")?;
-    let raw = member.send(Method::POST, "/v1/files", |request| request.header("content-type", "application/pdf").body("%PDF-1.4")).await?;
+    member
+        .post("/v1/files", &with("content_type", json!("video/mp4")))
+        .await?
+        .problem(415, "unsupported_type")?;
+    let raw = member
+        .send(Method::POST, "/v1/files", |request| {
+            request.header("content-type", "application/pdf").body("%PDF-1.4")
+        })
+        .await?;
     raw.problem(415, "unsupported_media_type")?;
     let empty = member.upload_inline("a.txt", "text/plain", b"").await?;
     empty.problem(400, "empty_file")?;
@@ -144,8 +180,11 @@ async fn lists(app: Arc<App>) -> TestResult {
 
 async fn deleting(app: Arc<App>) -> TestResult {
     let member = app.member().await?;
-    let document = member.ready("guide.pdf", "application/pdf", &fixtures::pdf(&["The anchor is painted green."])).await?;
-    let keep = member.ready("other.pdf", "application/pdf", &fixtures::pdf(&["The buoy is painted red."])).await?;
+    let document = member
+        .ready("guide.pdf", "application/pdf", &fixtures::pdf(&["The anchor is painted green."]))
+        .await?;
+    let keep =
+        member.ready("other.pdf", "application/pdf", &fixtures::pdf(&["The buoy is painted red."])).await?;
     assert!(app.chunks_of(&document).await? > 0);
     let answer = member.delete(&format!("/v1/files/{document}")).await?.expect(202)?;
     assert_eq!(answer["status"], "deleting");
@@ -166,14 +205,21 @@ async fn deleting(app: Arc<App>) -> TestResult {
     let listed = member.get("/v1/files").await?.expect(200)?;
     assert_eq!(listed["files"].as_array().map(Vec::len), Some(1), "{listed}");
     assert!(app.chunks_of(&keep).await? > 0);
-    let heard = member.socket().await?.ask(&json!({ "message": "What colour is the anchor painted?" })).await?.whole()?;
+    let heard = member
+        .socket()
+        .await?
+        .ask(&json!({ "message": "What colour is the anchor painted?" }))
+        .await?
+        .whole()?;
     assert!(!heard.text.contains("green"), "{}", heard.text);
     Ok(())
 }
 
 async fn event_twice(app: Arc<App>) -> TestResult {
     let member = app.member().await?;
-    let document = member.ready("گزارش سال.pdf", "application/pdf", &fixtures::pdf(&["The keel is made of oak."])).await?;
+    let document = member
+        .ready("گزارش سال.pdf", "application/pdf", &fixtures::pdf(&["The keel is made of oak."]))
+        .await?;
     let before = member.get(&format!("/v1/files/{document}")).await?.expect(200)?;
     let chunks = app.chunks_of(&document).await?;
     // The key as S3 encodes it: percent-encoded, blanks as plus signs.
@@ -185,7 +231,13 @@ async fn event_twice(app: Arc<App>) -> TestResult {
         "s3": { "bucket": { "name": app.output("BucketName")? }, "object": { "key": format!("uploads/{tenant}/{document}/{name}"), "size": 1 } }
     }] });
     for _ in 0..2 {
-        app.sqs().send_message().queue_url(app.output("IngestQueueUrl")?).message_body(event.to_string()).send().await.map_err(|e| format!("{e:?}"))?;
+        app.sqs()
+            .send_message()
+            .queue_url(app.output("IngestQueueUrl")?)
+            .message_body(event.to_string())
+            .send()
+            .await
+            .map_err(|e| format!("{e:?}"))?;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     let after = member.get(&format!("/v1/files/{document}")).await?.expect(200)?;
@@ -200,7 +252,14 @@ async fn orphan(app: Arc<App>) -> TestResult {
     let id = "0199aaaa-0000-7000-8000-00000000beef";
     let key = format!("uploads/{tenant}/{id}/stray.txt");
     let body = aws_sdk_s3::primitives::ByteStream::from_static(b"Nobody announced me.");
-    app.s3().put_object().bucket(app.output("BucketName")?).key(&key).body(body).send().await.map_err(|e| format!("{e:?}"))?;
+    app.s3()
+        .put_object()
+        .bucket(app.output("BucketName")?)
+        .key(&key)
+        .body(body)
+        .send()
+        .await
+        .map_err(|e| format!("{e:?}"))?;
     // The queue goes on: a document that comes after it becomes ready, and the stray made no row.
     member.ready("after.txt", "text/plain", b"I come after the stray.").await?;
     member.get(&format!("/v1/files/{id}")).await?.problem(404, "document_not_found")?;

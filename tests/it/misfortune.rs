@@ -19,12 +19,15 @@ pub fn add(suite: &mut Suite) {
 fn processes_of(function: &str) -> Vec<String> {
     let wanted = format!("AWS_LAMBDA_FUNCTION_NAME={function}\0");
     let holds = |folder: &PathBuf| {
-        fs::read(folder.join("environ")).is_ok_and(|bytes| bytes.windows(wanted.len()).any(|part| part == wanted.as_bytes()))
+        fs::read(folder.join("environ"))
+            .is_ok_and(|bytes| bytes.windows(wanted.len()).any(|part| part == wanted.as_bytes()))
     };
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|folder| folder.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit())))
+        .filter(|folder| {
+            folder.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+        })
         .filter(holds)
         .filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()))
         .collect()
@@ -35,8 +38,11 @@ async fn killed_worker(app: Arc<App>) -> TestResult {
         return Ok(());
     }
     let member = app.member().await?;
-    app.models_misbehave(&json!({ "route": "embeddings", "kind": "slow", "delay_ms": 20_000, "times": 1 })).await?;
-    let document = member.upload("guide.pdf", "application/pdf", &fixtures::pdf(&["The hull is inspected in May."])).await?;
+    app.models_misbehave(&json!({ "route": "embeddings", "kind": "slow", "delay_ms": 20_000, "times": 1 }))
+        .await?;
+    let document = member
+        .upload("guide.pdf", "application/pdf", &fixtures::pdf(&["The hull is inspected in May."]))
+        .await?;
     member.wait_for(&document, &["embedding"]).await?;
     let function = app.running().function("ingest").map_err(|problem| problem.to_string())?.to_owned();
     let mut victims = Vec::new();
@@ -68,14 +74,20 @@ async fn embeddings_stumble(app: Arc<App>) -> TestResult {
         let document = member.ready(&format!("{kind}.txt"), "text/plain", bytes.as_bytes()).await?;
         assert_eq!(app.chunks_of(&document).await?, 1);
     }
-    app.models_misbehave(&json!({ "route": "embeddings", "kind": "rate_limited", "retry_after_seconds": 1, "times": 1 })).await?;
+    app.models_misbehave(
+        &json!({ "route": "embeddings", "kind": "rate_limited", "retry_after_seconds": 1, "times": 1 }),
+    )
+    .await?;
     member.ready("patient.txt", "text/plain", b"A document that waits its turn.").await?;
     Ok(())
 }
 
 async fn embeddings_down(app: Arc<App>) -> TestResult {
     let member = app.member().await?;
-    app.models_misbehave(&json!({ "route": "embeddings", "kind": "rate_limited", "retry_after_seconds": 3600 })).await?;
+    app.models_misbehave(
+        &json!({ "route": "embeddings", "kind": "rate_limited", "retry_after_seconds": 3600 }),
+    )
+    .await?;
     let bytes = b"A document that meets a service which is busy for an hour.";
     let document = member.upload("unlucky.txt", "text/plain", bytes).await?;
     let waiting = member.wait_for(&document, &["queued", "failed"]).await?;
@@ -83,7 +95,13 @@ async fn embeddings_down(app: Arc<App>) -> TestResult {
     // Every further attempt fails as well (here at once instead of after an hour), until it is given up.
     let job = json!({ "job": "ingest", "tenant_id": member.tenant, "document_id": document }).to_string();
     for _ in 0..6 {
-        app.sqs().send_message().queue_url(app.output("IngestQueueUrl")?).message_body(&job).send().await.map_err(|e| format!("{e:?}"))?;
+        app.sqs()
+            .send_message()
+            .queue_url(app.output("IngestQueueUrl")?)
+            .message_body(&job)
+            .send()
+            .await
+            .map_err(|e| format!("{e:?}"))?;
         tokio::time::sleep(Duration::from_millis(1500)).await;
     }
     let last = member.wait_for(&document, &["failed"]).await?;
@@ -96,7 +114,9 @@ async fn embeddings_down(app: Arc<App>) -> TestResult {
 
 async fn guide(app: &App) -> Result<crate::client::Client, libtest_mimic::Failed> {
     let member = app.member().await?;
-    let pages = ["The ferry to the island leaves at nine in the morning and returns at six in the evening, every day but Monday."];
+    let pages = [
+        "The ferry to the island leaves at nine in the morning and returns at six in the evening, every day but Monday.",
+    ];
     member.ready("ferry.pdf", "application/pdf", &fixtures::pdf(&pages)).await?;
     Ok(member)
 }
@@ -106,7 +126,12 @@ async fn cut_answer(app: Arc<App>) -> TestResult {
     for kind in ["cut", "error_event"] {
         app.models_misbehave(&json!({ "route": "chat", "kind": kind, "after_tokens": 4 })).await?;
         let heard = member.socket().await?.ask(&json!({ "message": "When does the ferry leave?" })).await?;
-        assert_eq!((&heard.last["type"], &heard.last["code"], &heard.last["retryable"]), (&json!("error"), &json!("model_stream_cut"), &json!(true)), "{kind}: {}", heard.last);
+        assert_eq!(
+            (&heard.last["type"], &heard.last["code"], &heard.last["retryable"]),
+            (&json!("error"), &json!("model_stream_cut"), &json!(true)),
+            "{kind}: {}",
+            heard.last
+        );
         assert!(!heard.text.is_empty());
         let kept = finished(&member, &text(&heard.start["answer_id"])).await?;
         assert_eq!((&kept["status"], text(&kept["text"])), (&json!("failed"), heard.text), "{kind}");
@@ -120,8 +145,12 @@ async fn cut_answer(app: Arc<App>) -> TestResult {
 
 async fn busy_model(app: Arc<App>) -> TestResult {
     let member = guide(&app).await?;
-    app.models_misbehave(&json!({ "route": "chat", "kind": "rate_limited", "retry_after_seconds": 1, "times": 1 })).await?;
-    let heard = member.socket().await?.ask(&json!({ "message": "When does the ferry leave?" })).await?.whole()?;
+    app.models_misbehave(
+        &json!({ "route": "chat", "kind": "rate_limited", "retry_after_seconds": 1, "times": 1 }),
+    )
+    .await?;
+    let heard =
+        member.socket().await?.ask(&json!({ "message": "When does the ferry leave?" })).await?.whole()?;
     assert!(heard.text.contains("nine"), "{}", heard.text);
     Ok(())
 }
@@ -132,7 +161,12 @@ async fn model_down(app: Arc<App>) -> TestResult {
     for kind in ["error_500", "html_body"] {
         app.models_misbehave(&json!({ "route": "chat", "kind": kind })).await?;
         let heard = socket.ask(&json!({ "message": "When does the ferry leave?" })).await?;
-        assert_eq!((&heard.last["type"], &heard.last["retryable"]), (&json!("error"), &json!(true)), "{kind}: {}", heard.last);
+        assert_eq!(
+            (&heard.last["type"], &heard.last["retryable"]),
+            (&json!("error"), &json!(true)),
+            "{kind}: {}",
+            heard.last
+        );
         let message = text(&heard.last["message"]);
         assert!(!message.contains("500") && !message.contains('<'), "{message}");
         app.models_behave().await?;
@@ -148,7 +182,13 @@ async fn dead_letter(app: Arc<App>) -> TestResult {
     let announced = json!({ "filename": "lost.txt", "size": 10, "content_type": "text/plain" });
     let document = text(&member.post("/v1/files", &announced).await?.expect(201)?["document_id"]);
     let job = json!({ "job": "ingest", "tenant_id": member.tenant, "document_id": document }).to_string();
-    app.sqs().send_message().queue_url(app.output("DeadLetterQueueUrl")?).message_body(job).send().await.map_err(|e| format!("{e:?}"))?;
+    app.sqs()
+        .send_message()
+        .queue_url(app.output("DeadLetterQueueUrl")?)
+        .message_body(job)
+        .send()
+        .await
+        .map_err(|e| format!("{e:?}"))?;
     let last = member.wait_for(&document, &["failed"]).await?;
     assert_eq!(last["error_code"], "ingest_failed", "{last}");
     Ok(())

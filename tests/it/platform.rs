@@ -40,8 +40,16 @@ async fn unknown_routes(app: Arc<App>) -> TestResult {
 async fn headers(app: Arc<App>) -> TestResult {
     let member = app.member().await?;
     for path in ["/v1/files", "/v1/files/not-an-id"] {
-        let answer = member.send(Method::GET, path, |request| request.header("origin", "http://localhost:3000")).await?;
-        for name in ["x-request-id", "x-content-type-options", "cache-control", "strict-transport-security", "access-control-allow-origin"] {
+        let answer = member
+            .send(Method::GET, path, |request| request.header("origin", "http://localhost:3000"))
+            .await?;
+        for name in [
+            "x-request-id",
+            "x-content-type-options",
+            "cache-control",
+            "strict-transport-security",
+            "access-control-allow-origin",
+        ] {
             assert!(answer.headers.contains_key(name), "{path} has no {name}");
         }
     }
@@ -59,8 +67,16 @@ async fn preflight(app: Arc<App>) -> TestResult {
         })
         .await?;
     assert!(answer.status == 200 || answer.status == 204, "{}", answer.status);
-    let allowed = answer.headers.get("access-control-allow-headers").and_then(|v| v.to_str().ok()).unwrap_or_default().to_lowercase();
-    assert!(["authorization", "x-tenant-id", "content-type"].iter().all(|name| allowed.contains(name)), "{allowed}");
+    let allowed = answer
+        .headers
+        .get("access-control-allow-headers")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
+        .to_lowercase();
+    assert!(
+        ["authorization", "x-tenant-id", "content-type"].iter().all(|name| allowed.contains(name)),
+        "{allowed}"
+    );
     Ok(())
 }
 
@@ -68,7 +84,8 @@ async fn migrations(app: Arc<App>) -> TestResult {
     let settings = json!({ "dimensions": 384, "embed_model": "e5-passage" });
     let answer = app.invoke("index-migrate", &settings).await?;
     assert_eq!(answer["applied"], json!([]), "{answer}");
-    let other = app.invoke("index-migrate", &json!({ "dimensions": 1536, "embed_model": "e5-passage" })).await;
+    let other =
+        app.invoke("index-migrate", &json!({ "dimensions": 1536, "embed_model": "e5-passage" })).await;
     assert!(other.is_err(), "another dimension was taken over existing vectors");
     Ok(())
 }
@@ -79,7 +96,8 @@ fn project() -> &'static Path {
 
 async fn functions_and_binaries(_: Arc<App>) -> TestResult {
     let template = fs::read_to_string(project().join("template.yaml"))?;
-    let in_template: Vec<&str> = template.lines().filter_map(|line| line.trim().strip_prefix("Binary: ")).collect();
+    let in_template: Vec<&str> =
+        template.lines().filter_map(|line| line.trim().strip_prefix("Binary: ")).collect();
     let mut binaries = BTreeSet::new();
     for area in fs::read_dir(project().join("functions"))? {
         for file in fs::read_dir(area?.path().join("src/bin"))? {

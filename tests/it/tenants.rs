@@ -15,7 +15,8 @@ pub fn add(suite: &mut Suite) {
 async fn foreign_ids(app: Arc<App>) -> TestResult {
     let (owner, stranger) = (app.member().await?, app.member().await?);
     let document = owner.ready("secret.txt", "text/plain", b"The treasure lies under the old oak.").await?;
-    let heard = owner.socket().await?.ask(&json!({ "message": "Where does the treasure lie?" })).await?.whole()?;
+    let heard =
+        owner.socket().await?.ask(&json!({ "message": "Where does the treasure lie?" })).await?.whole()?;
     let (session, answer) = (text(&heard.start["session_id"]), text(&heard.start["answer_id"]));
     stranger.get(&format!("/v1/files/{document}")).await?.problem(404, "document_not_found")?;
     stranger.delete(&format!("/v1/files/{document}")).await?.problem(404, "document_not_found")?;
@@ -24,7 +25,8 @@ async fn foreign_ids(app: Arc<App>) -> TestResult {
     let mut socket = stranger.socket().await?;
     socket.send(&json!({ "message": "And now?", "session_id": session })).await?;
     assert_eq!(socket.next().await?["code"], "session_not_found");
-    let heard = socket.ask(&json!({ "message": "Where does the treasure lie?", "documents": [document] })).await?;
+    let heard =
+        socket.ask(&json!({ "message": "Where does the treasure lie?", "documents": [document] })).await?;
     assert!(!heard.text.contains("oak"), "{}", heard.text);
     owner.get(&format!("/v1/files/{document}")).await?.expect(200)?;
     assert!(stranger.get("/v1/files").await?.expect(200)?["files"].as_array().is_some_and(Vec::is_empty));
@@ -49,7 +51,12 @@ async fn colleagues(app: Arc<App>) -> TestResult {
     let document = a.ready("a.txt", "text/plain", b"The lighthouse has ninety nine steps.").await?;
     b.get(&format!("/v1/files/{document}")).await?.expect(200)?;
     b.delete(&format!("/v1/files/{document}")).await?.problem(403, "not_owner")?;
-    let heard = b.socket().await?.ask(&json!({ "message": "How many steps does the lighthouse have?" })).await?.whole()?;
+    let heard = b
+        .socket()
+        .await?
+        .ask(&json!({ "message": "How many steps does the lighthouse have?" }))
+        .await?
+        .whole()?;
     assert!(heard.text.contains("ninety nine"), "{}", heard.text);
     let session = text(&heard.start["session_id"]);
     a.get(&format!("/v1/sessions/{session}")).await?.problem(404, "session_not_found")?;

@@ -161,6 +161,11 @@ fn hit(row: &Row) -> Result<Hit, tokio_postgres::Error> {
         ordinal: number("ordinal")?,
         page_start: number("page_start")?,
         page_end: number("page_end")?,
+        page_breaks: row
+            .try_get::<_, Vec<i32>>("page_breaks")?
+            .into_iter()
+            .map(|at| u32::try_from(at).unwrap_or_default())
+            .collect(),
         text: row.try_get("content")?,
         tokens: number("token_count")?,
         score: row.try_get("score")?,
@@ -217,7 +222,7 @@ fn statement(filtered: bool) -> String {
                   (coalesce(1.0 / (60 + v.r), 0) + coalesce(1.0 / (60 + t.r), 0))::float8 as score
            from v full join t using (document_id, generation, ordinal)
            order by score desc, vector_rank, document_id, ordinal limit $4)
-         select s.document_id, d.title, s.generation, s.ordinal, c.page_start, c.page_end, c.content, c.token_count,
+         select s.document_id, d.title, s.generation, s.ordinal, c.page_start, c.page_end, c.page_breaks, c.content, c.token_count,
                 s.score, s.vector_rank, s.text_rank,
                 coalesce(nullif(1 - (c.embedding <=> $2::real[]::halfvec), 'NaN'), 0) as similarity
          from s

@@ -126,6 +126,7 @@ impl Document {
             ordinal,
             page_start: ordinal + 1,
             page_end: ordinal + 2,
+            page_breaks: vec![5],
             char_start: ordinal * 100,
             char_end: ordinal * 100 + 90,
             tokens: 9,

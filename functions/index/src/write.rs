@@ -216,12 +216,22 @@ async fn upsert_document(
     Ok(())
 }
 
+/// Page breaks as PostgreSQL writes an array; the error says what is wrong with them.
+fn array_literal(breaks: &[u32]) -> Result<String, String> {
+    if !breaks.is_sorted() || breaks.iter().any(|at| i32::try_from(*at).is_err()) {
+        return Err("its page breaks are not ascending positions".into());
+    }
+    Ok(format!("{{{}}}", breaks.iter().map(u32::to_string).collect::<Vec<_>>().join(",")))
+}
+
 /// Columns of the rows to insert next. COPY would not do: PostgreSQL refuses it under row-level security.
 struct Batch {
     dimensions: u32,
     ordinals: Vec<i32>,
     page_starts: Vec<i32>,
     page_ends: Vec<i32>,
+    /// As array literals: arrays of different lengths cannot be parts of one array.
+    page_breaks: Vec<String>,
     char_starts: Vec<i32>,
     char_ends: Vec<i32>,
     tokens: Vec<i32>,
@@ -237,6 +247,7 @@ impl Batch {
             ordinals: Vec::with_capacity(BATCH),
             page_starts: Vec::with_capacity(BATCH),
             page_ends: Vec::with_capacity(BATCH),
+            page_breaks: Vec::with_capacity(BATCH),
             char_starts: Vec::with_capacity(BATCH),
             char_ends: Vec::with_capacity(BATCH),
             tokens: Vec::with_capacity(BATCH),
@@ -274,6 +285,7 @@ impl Batch {
         self.ordinals.push(column(chunk.ordinal, "ordinal")?);
         self.page_starts.push(column(chunk.page_start, "page_start")?);
         self.page_ends.push(column(chunk.page_end, "page_end")?);
+        self.page_breaks.push(array_literal(&chunk.page_breaks)?);
         self.char_starts.push(column(chunk.char_start, "char_start")?);
         self.char_ends.push(column(chunk.char_end, "char_end")?);
         self.tokens.push(column(chunk.tokens, "tokens")?);
@@ -296,12 +308,13 @@ impl Batch {
         // One flat array and a slice of it per row: a slice of fixed-length elements is found without reading the rest.
         transaction
             .query_typed(
-                "insert into app.chunks (tenant_id, document_id, generation, ordinal, page_start, page_end, char_start,
-                                         char_end, token_count, content, embedding)
-                 select $1, $2, $3, u.ordinal, u.page_start, u.page_end, u.char_start, u.char_end, u.tokens, u.content,
+                "insert into app.chunks (tenant_id, document_id, generation, ordinal, page_start, page_end,
+                                         page_breaks, char_start, char_end, token_count, content, embedding)
+                 select $1, $2, $3, u.ordinal, u.page_start, u.page_end, u.page_breaks::int[], u.char_start, u.char_end, u.tokens, u.content,
                         ($11::real[])[(u.n - 1) * $12 + 1 : u.n * $12]::halfvec
-                 from unnest($4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[], $10::text[])
-                      with ordinality as u (ordinal, page_start, page_end, char_start, char_end, tokens, content, n)",
+                 from unnest($4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[], $10::text[], $13::text[])
+                      with ordinality as u (ordinal, page_start, page_end, char_start, char_end, tokens, content,
+                                            page_breaks, n)",
                 &[
                     (&tenant, Type::UUID),
                     (&document, Type::UUID),
@@ -315,12 +328,14 @@ impl Batch {
                     (&self.texts, Type::TEXT_ARRAY),
                     (&self.numbers, Type::FLOAT4_ARRAY),
                     (&dimensions, Type::INT4),
+                    (&self.page_breaks, Type::TEXT_ARRAY),
                 ],
             )
             .await?;
         self.ordinals.clear();
         self.page_starts.clear();
         self.page_ends.clear();
+        self.page_breaks.clear();
         self.char_starts.clear();
         self.char_ends.clear();
         self.tokens.clear();

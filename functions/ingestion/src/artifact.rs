@@ -44,6 +44,7 @@ pub fn write(header: &Header, chunks: Vec<docuchat_text::Chunk>, vectors: &[Vec<
             ordinal: number(chunk.ordinal),
             page_start: chunk.page_start,
             page_end: chunk.page_end,
+            page_breaks: chunk.page_breaks.into_iter().map(number).collect(),
             char_start: number(chunk.char_start),
             char_end: number(chunk.char_end),
             tokens: number(chunk.tokens),

@@ -43,6 +43,9 @@ pub struct Chunk {
     pub page_start: u32,
     /// Last page it touches.
     pub page_end: u32,
+    /// Where in its text, in characters, each page after `page_start` begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub page_breaks: Vec<u32>,
     /// Where it begins in the document's text, in characters.
     pub char_start: u32,
     /// Where it ends, in characters, exclusive.

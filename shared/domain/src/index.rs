@@ -97,6 +97,9 @@ pub struct Hit {
     pub page_start: u32,
     /// Last page it touches.
     pub page_end: u32,
+    /// Where in its text, in characters, each page after `page_start` begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub page_breaks: Vec<u32>,
     /// Its text.
     pub text: String,
     /// Its length in the model's tokens.

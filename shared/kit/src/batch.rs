@@ -42,7 +42,8 @@ where
             for message in event.payload.records {
                 let id = message.message_id.clone().unwrap_or_default();
                 let receipt = message.receipt_handle.clone();
-                if let Outcome::Retry { after, error } = Box::pin(handler(message, invocation.clone())).await {
+                if let Outcome::Retry { after, error } = Box::pin(handler(message, invocation.clone())).await
+                {
                     logs::add("retries", 1);
                     tracing::warn!(
                         message_id = id,

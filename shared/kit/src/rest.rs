@@ -249,7 +249,8 @@ fn finish(
         HeaderValue::from_static("max-age=63072000; includeSubDomains"),
     );
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    let allowed = origin.filter(|origin| edge.origins.iter().any(|allowed| allowed == origin || allowed == "*"));
+    let allowed =
+        origin.filter(|origin| edge.origins.iter().any(|allowed| allowed == origin || allowed == "*"));
     if let Some(value) = allowed.and_then(|origin| HeaderValue::from_str(origin).ok()) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
         let exposed = HeaderValue::from_static("X-Request-ID, Retry-After");

@@ -169,13 +169,7 @@ pub fn cite(answer: &str, question: &str, sources: &[Source]) -> Vec<Citation> {
 /// The sources as a reader sees them before the answer is there: quoted by their best sentence for the question.
 #[must_use]
 pub fn source_citations(question: &str, sources: &[Source]) -> Vec<Citation> {
-    sources
-        .iter()
-        .filter_map(|source| {
-            let best = citation(source, question, question)?;
-            Some(Citation { page: source.page, page_end: source.page_end, ..best })
-        })
-        .collect()
+    sources.iter().filter_map(|source| citation(source, question, question)).collect()
 }
 
 /// The sentence that a mark stands after.
@@ -186,16 +180,29 @@ fn claim_before(text: &str) -> String {
 
 fn citation(source: &Source, claim: &str, question: &str) -> Option<Citation> {
     let (part, quote) = best_quote(&source.parts, claim, question)?;
+    let (page, page_end) = pages_of(part, quote);
     Some(Citation {
         n: source.n,
         document_id: source.document_id,
         title: source.title.clone(),
-        page: part.page,
-        page_end: part.page_end,
+        page,
+        page_end,
         chunk: part.ordinal,
         quote: quote.to_owned(),
         similarity: part.similarity,
     })
+}
+
+/// The pages that a quote stands on: those of its chunk, narrowed by where the chunk's pages begin.
+fn pages_of(part: &Part, quote: &str) -> (u32, u32) {
+    let pages_before = |position: usize| {
+        let begun =
+            part.page_breaks.iter().filter(|at| usize::try_from(**at).is_ok_and(|at| at <= position)).count();
+        part.page.saturating_add(u32::try_from(begun).unwrap_or(u32::MAX)).min(part.page_end)
+    };
+    let Some((before, _)) = part.text.split_once(quote) else { return (part.page, part.page_end) };
+    let start = before.chars().count();
+    (pages_before(start), pages_before(start + quote.chars().count().saturating_sub(1)))
 }
 
 /// The sentence of the chunks that shares most with the claim. Where the claim shares nothing (it may be in another
@@ -315,6 +322,19 @@ mod tests {
             );
         }
         assert!(cite("Nothing cited.", "q", &sources).is_empty());
+    }
+
+    #[test]
+    fn a_quote_names_the_page_it_stands_on() {
+        let text = "The roof is red. The door is green.\n\nThe garden has a pond.\n\nThe wall is old.";
+        let mut over_pages = hit(0, text);
+        (over_pages.page_start, over_pages.page_end, over_pages.page_breaks) = (4, 6, vec![37, 61]);
+        let sources = select(&[over_pages], Bounds { top_k: 1, max_tokens: 1000 }, &|text| text.len() / 4);
+        let pages =
+            |answer: &str| cite(answer, "What is there?", &sources).first().map(|c| (c.page, c.page_end));
+        assert_eq!(pages("The door is green. [1]"), Some((4, 4)));
+        assert_eq!(pages("There is a pond in the garden. [1]"), Some((5, 5)));
+        assert_eq!(pages("The wall is old. [1]"), Some((6, 6)));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Part {
     pub page: u32,
     /// Last page.
     pub page_end: u32,
+    /// Where in the text, in characters, each page after the first begins.
+    pub page_breaks: Vec<u32>,
     /// The chunk's text.
     pub text: String,
     /// Cosine similarity to the question.
@@ -180,6 +182,7 @@ fn source(n: u32, best: &Hit, group: &[&Hit]) -> Source {
                 ordinal: hit.ordinal,
                 page: hit.page_start,
                 page_end: hit.page_end,
+                page_breaks: hit.page_breaks.clone(),
                 text: hit.text.clone(),
                 similarity: hit.similarity,
             })
@@ -235,6 +238,7 @@ pub(crate) mod tests {
             ordinal,
             page_start: ordinal / 2 + 1,
             page_end: ordinal / 2 + 1,
+            page_breaks: Vec::new(),
             text: text.into(),
             tokens: 10,
             score: 0.03,

@@ -1,6 +1,10 @@
 //! Files for tests, made in code: good ones, broken ones and bad ones. Never part of a function (dev-dependency only).
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a fixture that cannot be made is a defect of the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a fixture that cannot be made is a defect of the test"
+)]
 
 use lopdf::{
     Document, EncryptionState, EncryptionVersion, Object, Permissions, Stream,
@@ -75,8 +79,9 @@ pub fn padded_pdf(size: usize) -> Vec<u8> {
 /// A PDF of this many pages with a sentence each.
 #[must_use]
 pub fn pdf_of_pages(count: usize) -> Vec<u8> {
-    let texts: Vec<String> =
-        (1..=count).map(|n| format!("This is page {n}. The number of the page is {n}, nothing else.")).collect();
+    let texts: Vec<String> = (1..=count)
+        .map(|n| format!("This is page {n}. The number of the page is {n}, nothing else."))
+        .collect();
     pdf(&texts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 

@@ -32,6 +32,8 @@ pub struct Chunk {
     pub page_start: u32,
     /// Number of the page the chunk ends on.
     pub page_end: u32,
+    /// Where in `text`, in characters, each further page begins: one entry per page after `page_start`.
+    pub page_breaks: Vec<usize>,
     /// Where it begins in [`join_pages`], in characters (Unicode scalar values, not bytes).
     pub char_start: usize,
     /// Where it ends in [`join_pages`], in characters, exclusive.
@@ -82,6 +84,7 @@ pub fn chunk(pages: &[Page], options: &ChunkOptions, counter: &dyn TokenCounter)
             ordinal: chunks.len(),
             page_start,
             page_end,
+            page_breaks: places.breaks(window.start, window.end),
             char_start,
             char_end,
             tokens: window.tokens,
@@ -318,6 +321,13 @@ impl<'a> Places<'a> {
     fn find_end(&mut self, byte: usize) -> (usize, u32) {
         let (chars, _) = self.find(byte);
         (chars, self.page(byte.saturating_sub(1)))
+    }
+
+    /// Characters from `start` to the beginning of each page that begins within `start..end`.
+    fn breaks(&self, start: usize, end: usize) -> Vec<usize> {
+        let first = self.pages.partition_point(|(page, _)| *page <= start);
+        let within = self.pages.iter().skip(first).map(|(page, _)| *page).take_while(|page| *page < end);
+        within.map(|page| self.text.get(start..page).map_or(0, |part| part.chars().count())).collect()
     }
 
     fn page(&self, byte: usize) -> u32 {

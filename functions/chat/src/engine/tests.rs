@@ -228,6 +228,7 @@ fn hit(similarity: f64) -> Hit {
         ordinal: 0,
         page_start: 3,
         page_end: 3,
+        page_breaks: Vec::new(),
         text: "The notice period is three months. Pets are allowed.".into(),
         tokens: 9,
         score: 0.1,

@@ -5,8 +5,8 @@
 
 mod answers;
 mod ingestion;
-mod starts;
 mod stages;
+mod starts;
 
 use clap::Args;
 use docuchat_local::{Client, Home, Problem, Result, Running, Stack, StackOptions};

@@ -108,7 +108,9 @@ impl Arguments {
                 Ok(())
             }
             Some(Command::Demo(arguments)) => demo::run(&home, self.stack.options(report)?, arguments).await,
-            Some(Command::Bench(arguments)) => bench::run(&home, self.stack.options(report)?, arguments).await,
+            Some(Command::Bench(arguments)) => {
+                bench::run(&home, self.stack.options(report)?, arguments).await
+            }
             Some(Command::Down) => down::run(&home, &self.stack.stack).await,
             Some(Command::Logs(arguments)) => logs::run(&home, &self.stack.stack, arguments).await,
             Some(Command::Reset(arguments)) => reset::run(&home, &self.stack.stack, &arguments).await,

@@ -46,6 +46,8 @@ fn check(pages: &[Page], options: &ChunkOptions, counter: &dyn TokenCounter) {
         let single = piece.text.chars().count() == 1;
         assert!(piece.tokens <= options.max_tokens || single, "{} tokens", piece.tokens);
         assert!(piece.page_start <= piece.page_end);
+        assert_eq!(piece.page_breaks.len(), (piece.page_end - piece.page_start) as usize);
+        assert!(piece.page_breaks.iter().all(|at| *at > 0 && *at < piece.text.chars().count()));
         // What lies between two chunks is white space; nothing is out of order.
         if piece.char_start > covered {
             assert!(

@@ -65,7 +65,15 @@ async fn searches(running: &Running) -> Result<()> {
         calls.push(began.elapsed());
         inside.push(Duration::from_millis(found.get("took_ms").and_then(Value::as_u64).unwrap_or_default()));
     }
-    println!("  call to index-search  p50 {:>7} ms   p95 {:>7} ms", ms(median(&calls)), ms(percentile(&calls, 95)));
-    println!("  in the database       p50 {:>7} ms   p95 {:>7} ms", ms(median(&inside)), ms(percentile(&inside, 95)));
+    println!(
+        "  call to index-search  p50 {:>7} ms   p95 {:>7} ms",
+        ms(median(&calls)),
+        ms(percentile(&calls, 95))
+    );
+    println!(
+        "  in the database       p50 {:>7} ms   p95 {:>7} ms",
+        ms(median(&inside)),
+        ms(percentile(&inside, 95))
+    );
     Ok(())
 }

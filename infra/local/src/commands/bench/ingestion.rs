@@ -21,7 +21,8 @@ pub(super) async fn measure(running: &Running, client: &Client, runs: usize) -> 
         for run in 0..runs {
             let file = pdf(pages, run);
             let began = Instant::now();
-            let document = client.put_file(&format!("bench-{pages}-{run}.pdf"), "application/pdf", file).await?;
+            let document =
+                client.put_file(&format!("bench-{pages}-{run}.pdf"), "application/pdf", file).await?;
             client.wait_ready(document, Duration::from_mins(10)).await?;
             totals.push(began.elapsed());
             summaries.extend(log.next().await?);
@@ -49,7 +50,11 @@ fn pdf(pages: usize, run: usize) -> Vec<u8> {
         let mut content = "BT /F1 10 Tf 12 TL 50 790 Td\n".to_owned();
         for line in 1..=30 {
             // Writing to a String cannot fail.
-            let _ = writeln!(content, "(Run {run}, page {page}, line {line}: the keeper number {} records the wind and the tide.) Tj T*", page * 31 + line);
+            let _ = writeln!(
+                content,
+                "(Run {run}, page {page}, line {line}: the keeper number {} records the wind and the tide.) Tj T*",
+                page * 31 + line
+            );
         }
         content.push_str("ET");
         let number = objects.len() + 1;
@@ -74,12 +79,17 @@ fn pdf(pages: usize, run: usize) -> Vec<u8> {
     for offset in offsets {
         let _ = writeln!(file, "{offset:010} 00000 n ");
     }
-    let _ = write!(file, "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n", objects.len() + 1);
+    let _ =
+        write!(file, "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n", objects.len() + 1);
     file.into_bytes()
 }
 
 /// A document must be ready for a question about it.
 pub(super) async fn seeded(client: &Client) -> Result<()> {
     let document = client.put_file("bench-question.pdf", "application/pdf", pdf(2, 999)).await?;
-    client.wait_ready(document, Duration::from_mins(2)).await.map(|_| ()).map_err(|problem| Problem::new(problem.to_string()))
+    client
+        .wait_ready(document, Duration::from_mins(2))
+        .await
+        .map(|_| ())
+        .map_err(|problem| Problem::new(problem.to_string()))
 }

@@ -41,7 +41,8 @@ pub(super) fn field(summaries: &[Map<String, Value>], name: &str) -> Vec<Duratio
 
 /// Every field of milliseconds that any of the summaries has, in alphabetical order.
 pub(super) fn fields(summaries: &[Map<String, Value>]) -> Vec<String> {
-    let mut names: Vec<String> = summaries.iter().flat_map(Map::keys).filter(|name| name.ends_with("_ms")).cloned().collect();
+    let mut names: Vec<String> =
+        summaries.iter().flat_map(Map::keys).filter(|name| name.ends_with("_ms")).cloned().collect();
     names.sort();
     names.dedup();
     names

@@ -34,16 +34,24 @@ pub(super) async fn measure(home: &Home, running: &Running, runs: usize, release
             "Functions ({profile}): start to first poll (limit {} ms) and memory (limit {MEMORY_LIMIT_MB} MB)",
             POLL_LIMIT.as_millis()
         ));
-        println!("  {:<20} {:>9} {:>9} {:>10} {:>10}", "function", "binary MB", "zip MB", "poll ms", "memory MB");
+        println!(
+            "  {:<20} {:>9} {:>9} {:>10} {:>10}",
+            "function", "binary MB", "zip MB", "poll ms", "memory MB"
+        );
         for (name, binary) in &binaries {
             let Ok(function) = running.function(name) else { continue };
             let environment = cloud.environment_of(function).await?;
             let (poll, memory_mb) = start(binary, function, &environment, running, runs).await?;
             let package_mb = megabytes(docuchat_local::zipped_size(binary)?);
-            let too_much = poll > POLL_LIMIT || memory_mb > MEMORY_LIMIT_MB || (release && package_mb > PACKAGE_LIMIT_MB);
+            let too_much = poll > POLL_LIMIT
+                || memory_mb > MEMORY_LIMIT_MB
+                || (release && package_mb > PACKAGE_LIMIT_MB);
             let size_mb = std::fs::metadata(binary).map_or(0.0, |file| megabytes(file.len()));
             let mark = if too_much { "  over the limit" } else { "" };
-            println!("  {name:<20} {size_mb:>9.1} {package_mb:>9.1} {:>10} {memory_mb:>10.1}{mark}", ms(poll));
+            println!(
+                "  {name:<20} {size_mb:>9.1} {package_mb:>9.1} {:>10} {memory_mb:>10.1}{mark}",
+                ms(poll)
+            );
         }
     }
     Ok(())
@@ -57,7 +65,8 @@ async fn start(
     running: &Running,
     runs: usize,
 ) -> Result<(Duration, f64)> {
-    let failed = |error: std::io::Error| Problem::new(format!("{} cannot be measured: {error}", binary.display()));
+    let failed =
+        |error: std::io::Error| Problem::new(format!("{} cannot be measured: {error}", binary.display()));
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?.to_string();
     let (polls, mut polled) = mpsc::unbounded_channel();
