@@ -257,12 +257,6 @@ impl Socket {
         self.hear().await
     }
 
-    /// Sends a message and waits only for its `start`.
-    pub async fn ask_start(&mut self, frame: &Value) -> Result<Value, Failed> {
-        self.send(frame).await?;
-        self.next_of("start").await
-    }
-
     /// Collects the frames of an answer up to `end` or `error`, and checks that they fit together.
     pub async fn hear(&mut self) -> Result<Heard, Failed> {
         let mut heard = Heard::default();

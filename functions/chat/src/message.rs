@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `{"action":"ping"}` | `pong` |
 //! | `{"message","session_id"?,"client_message_id"?,"documents"?}` | `start` and the rest of the answer, from the worker |
-//! | the same `client_message_id` again | `start` with the ids of the first time, and no second answer |
+//! | the same `client_message_id` again | `start` with the ids of the first time, and no second answer; one that has ended is told again, to its `end` or `error` |
 //! | anything else | `error` |
 //!
 //! The function never fails towards the gateway: what goes wrong is an `error` frame. It is done within milliseconds,
@@ -57,27 +57,27 @@ impl Message {
 
     /// Deals with one frame.
     pub async fn handle(&self, event: Event) -> Result<()> {
-        let frame = match Inbound::parse(&event.body) {
-            Ok(Inbound::Ping) => Some(Outbound::Pong),
+        let frames = match Inbound::parse(&event.body) {
+            Ok(Inbound::Ping) => vec![Outbound::Pong],
             Ok(Inbound::Ask(ask)) => self.ask(&event.connection_id, &ask).await,
             Err(error) => {
                 logs::error(&error);
-                Some(Outbound::error(&error, None, None))
+                vec![Outbound::error(&error, None, None)]
             }
         };
-        if let Some(frame) = frame {
+        for frame in frames {
             self.post(&event.connection_id, &frame).await;
         }
         Ok(())
     }
 
-    /// The frame to send at once, if there is one.
-    async fn ask(&self, connection_id: &str, ask: &Ask) -> Option<Outbound> {
+    /// The frames to send at once.
+    async fn ask(&self, connection_id: &str, ask: &Ask) -> Vec<Outbound> {
         match self.accept(connection_id, ask).await {
-            Ok(frame) => frame,
+            Ok(frames) => frames,
             Err((error, answer_id)) => {
                 logs::error(&error);
-                Some(Outbound::error(&error, answer_id, ask.client_message_id.clone()))
+                vec![Outbound::error(&error, answer_id, ask.client_message_id.clone())]
             }
         }
     }
@@ -86,7 +86,7 @@ impl Message {
         &self,
         connection_id: &str,
         ask: &Ask,
-    ) -> Result<Option<Outbound>, (Error, Option<AnswerId>)> {
+    ) -> Result<Vec<Outbound>, (Error, Option<AnswerId>)> {
         let early = |error| (error, None);
         let now = SystemClock.now();
         let socket = self
@@ -128,7 +128,7 @@ impl Message {
                 };
                 logs::note("answer_id", job.answer_id.to_string());
                 self.start(&socket, &job).await.map_err(|error| (error, Some(job.answer_id)))?;
-                Ok(None)
+                Ok(Vec::new())
             }
             Acceptance::Duplicate(answer) => {
                 logs::note("duplicate", true);
@@ -166,7 +166,7 @@ impl Message {
 
     /// The answer to a message that was sent before. One that is still pending is handed to the worker once more, in
     /// case the first hand-over was lost; the worker takes it up once, however often it is told to.
-    async fn again(&self, answer: &Answer, connection_id: &str, ask: &Ask) -> Result<Option<Outbound>> {
+    async fn again(&self, answer: &Answer, connection_id: &str, ask: &Ask) -> Result<Vec<Outbound>> {
         if answer.status == AnswerStatus::Pending {
             let job = Job {
                 tenant_id: answer.tenant_id,
@@ -179,11 +179,7 @@ impl Message {
             };
             self.functions.send(&self.answer_function, &job).await?;
         }
-        Ok(Some(Outbound::Start {
-            session_id: answer.session_id,
-            answer_id: answer.answer_id,
-            client_message_id: ask.client_message_id.clone(),
-        }))
+        Ok(told_again(answer.clone().as_seen_at(SystemClock.now()), ask.client_message_id.as_ref()))
     }
 
     /// Posts a frame. There is nobody to tell if that fails.
@@ -198,6 +194,43 @@ impl Message {
             Err(error) => tracing::warn!(error = error.chain(), "a frame could not be posted"),
         }
     }
+}
+
+/// Characters of one delta of an answer that is told again: well within a frame, whatever the script.
+const REPLAY_CHARS: usize = 6_000;
+
+/// The frames of an answer from the beginning, as far as it is known to be final.
+fn told_again(answer: Answer, client_message_id: Option<&String>) -> Vec<Outbound> {
+    let (session_id, answer_id) = (answer.session_id, answer.answer_id);
+    let client_message_id = client_message_id.cloned();
+    let mut frames =
+        vec![Outbound::Start { session_id, answer_id, client_message_id: client_message_id.clone() }];
+    if matches!(answer.status, AnswerStatus::Pending | AnswerStatus::Running) {
+        return frames;
+    }
+    let letters: Vec<char> = answer.text.chars().collect();
+    for (index, piece) in letters.chunks(REPLAY_CHARS).enumerate() {
+        let token = piece.iter().collect();
+        frames.push(Outbound::Delta { answer_id, offset: index * REPLAY_CHARS, token });
+    }
+    frames.push(match answer.status {
+        AnswerStatus::Failed => Outbound::Error {
+            answer_id: Some(answer_id),
+            code: answer.error_code.unwrap_or_else(|| "interrupted".into()),
+            message: "This answer failed; send the message again with a new client_message_id.".into(),
+            retryable: true,
+            client_message_id,
+        },
+        _ => Outbound::End {
+            session_id,
+            answer_id,
+            usage: answer.usage,
+            citations: answer.citations,
+            model: answer.model,
+            refused: answer.refused,
+        },
+    });
+    frames
 }
 
 fn not_connected() -> Error {

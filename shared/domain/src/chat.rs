@@ -58,7 +58,8 @@ pub struct Answer {
     pub text: String,
     /// Where it stands.
     pub status: AnswerStatus,
-    /// Whether it is a refusal: nothing relevant was found and no model was called.
+    /// Whether it is a refusal: nothing relevant was found and no model was called, or the model found no answer in the
+    /// sources (it cites none).
     #[serde(default)]
     pub refused: bool,
     /// What it cites.

@@ -53,6 +53,10 @@ impl Inbound {
         }
         let value: serde_json::Value = serde_json::from_str(text)
             .map_err(|e| Error::invalid("malformed_json", format!("The frame is not JSON: {e}.")))?;
+        // A derived reader would take an array of the fields in their order as well.
+        if !value.is_object() {
+            return Err(Error::invalid("invalid_frame", "The frame is not a JSON object."));
+        }
         let action = value.get("action").and_then(serde_json::Value::as_str);
         match action {
             Some("ping") => Ok(Self::Ping),
@@ -133,7 +137,7 @@ pub enum Outbound {
         citations: Vec<Citation>,
         /// The model that wrote it.
         model: String,
-        /// Whether it is a refusal because nothing relevant was found.
+        /// Whether it is a refusal: nothing relevant was found, or the sources do not tell.
         refused: bool,
     },
     /// Something went wrong.
@@ -226,6 +230,7 @@ mod tests {
     fn bad_frames_have_codes() {
         assert_eq!(code("{"), "malformed_json");
         assert_eq!(code("[]"), "invalid_frame");
+        assert_eq!(code(r#"["a question"]"#), "invalid_frame");
         assert_eq!(code(r#"{"message":" "}"#), "empty_message");
         assert_eq!(code(r#"{"message":1}"#), "invalid_frame");
         assert_eq!(code(r#"{"message":"a","session_id":"x"}"#), "invalid_frame");

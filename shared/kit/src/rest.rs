@@ -128,14 +128,21 @@ impl Call {
             let detail = "This route takes application/json; set the Content-Type header.";
             return Err(Error::new(Kind::Unsupported, "unsupported_media_type", detail));
         }
-        let mut reader = serde_json::Deserializer::from_slice(&self.body);
+        let text = std::str::from_utf8(&self.body)
+            .map_err(|_| Error::invalid("malformed_json", "The body is not UTF-8."))?;
+        // A derived reader would take an array of the fields in their order as well.
+        if text.trim_start().starts_with('[') {
+            return Err(Error::invalid("invalid_field", "The body must be a JSON object.").with_path("."));
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
         let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
             let inner = error.into_inner();
             let (code, detail) = match inner.classify() {
-                serde_json::error::Category::Data => {
-                    ("invalid_field", format!("The body does not fit: {inner}."))
-                }
+                serde_json::error::Category::Data => (
+                    "invalid_field",
+                    format!("The body does not fit: {}.", in_plain_words(&inner.to_string())),
+                ),
                 _ => ("malformed_json", format!("The body is not JSON: {inner}.")),
             };
             Error::invalid(code, detail).with_path(path)
@@ -144,6 +151,27 @@ impl Call {
             .end()
             .map_err(|e| Error::invalid("malformed_json", format!("The body is not one JSON value: {e}.")))?;
         Ok(value)
+    }
+}
+
+/// The reader's message without the names of our types and without the position, which the path gives better.
+fn in_plain_words(message: &str) -> String {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let words = message.split(' ').map(|word| match word.trim_end_matches(',') {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "i32" | "i64" => "an integer",
+        "f32" | "f64" => "a number",
+        _ => word,
+    });
+    let message = words.collect::<Vec<_>>().join(" ");
+    match message.split_once("struct ") {
+        Some((before, after)) => {
+            format!(
+                "{before}an object{}",
+                after.find([' ', ',']).and_then(|at| after.get(at..)).unwrap_or_default()
+            )
+        }
+        None => message,
     }
 }
 
@@ -282,6 +310,19 @@ mod tests {
         let error = |kind: &str, body: &str| call(kind, body.as_bytes()).json::<Input>().unwrap_err();
         let wrong = error("application/json", r#"{"size":"x"}"#);
         assert_eq!((wrong.code(), wrong.path()), ("invalid_field", Some("size")));
+        assert_eq!(
+            wrong.detail(),
+            "The body does not fit: invalid type: string \"x\", expected a whole number."
+        );
+        assert_eq!(
+            error("application/json", "7").detail(),
+            "The body does not fit: invalid type: integer `7`, expected an object."
+        );
+        assert_eq!(error("application/json", "[1]").code(), "invalid_field");
+        assert_eq!(
+            call("application/json", b"{\"size\":1,\"x\":\"\xff\"}").json::<Input>().unwrap_err().code(),
+            "malformed_json"
+        );
         assert_eq!(error("application/json", "{").code(), "malformed_json");
         assert_eq!(error("application/json", r#"{"size":1} x"#).code(), "malformed_json");
         assert_eq!(error("text/plain", "{}").code(), "unsupported_media_type");

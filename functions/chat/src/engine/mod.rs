@@ -458,11 +458,14 @@ impl<K: Sink, M: ChatModel, R: Retriever, J: Journal> Engine<'_, K, M, R, J> {
     ) -> Option<Error> {
         let (settings, answer) = (self.settings, &task.answer);
         let (end, first_token) = draft.with(|draft| {
+            let citations = rag::cite(&draft.text, &answer.question, &draft.sources);
             let end = Finished {
                 status: if result.is_ok() { AnswerStatus::Complete } else { AnswerStatus::Failed },
-                citations: rag::cite(&draft.text, &answer.question, &draft.sources),
+                // The prompt asks for a mark after every statement: a whole answer without one says that the sources do
+                // not tell, and is a refusal like ours.
+                refused: draft.refused || (result.is_ok() && citations.is_empty()),
+                citations,
                 text: draft.text.clone(),
-                refused: draft.refused,
                 usage: draft.used(&settings.model, settings.counter),
                 model: if draft.asked { settings.model.id.clone() } else { String::new() },
                 error_code: result.as_ref().err().map(|error| error.code().to_owned()),
