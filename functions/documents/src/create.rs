@@ -102,7 +102,8 @@ impl CreateFile {
         let form = UploadForm {
             key: &key,
             content_type: &document.content_type,
-            max_bytes: limits::MAX_FILE_BYTES,
+            // What was announced is the most that the bucket takes.
+            max_bytes: document.size,
             seconds: limits::UPLOAD_SECONDS,
         };
         let upload = self.objects.presign_post(form, now).await?;

@@ -116,7 +116,8 @@ async fn migrate_with(
             Some(_) => {
                 let detail = format!(
                     "Migration {version} was changed after it had been applied to this database. Restore its text and put \
-                     the change into a new migration."
+                     the change into a new migration; a local stack whose documents may go starts anew after \
+                     `cargo local reset`."
                 );
                 return Err(Error::new(Kind::Conflict, "migration_changed", detail));
             }

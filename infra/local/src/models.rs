@@ -119,7 +119,7 @@ impl Models {
         ]);
         if self.is_local() {
             // e5 puts unrelated texts at 0.75 and related ones above 0.8: its scale differs from other models'.
-            parameters.insert("RelevanceThreshold".to_owned(), "0.8".to_owned());
+            parameters.insert("RelevanceThreshold".to_owned(), "0.84".to_owned());
         }
         if let Some(table) = &self.price_table {
             parameters.insert("ChatModels".to_owned(), table.clone());

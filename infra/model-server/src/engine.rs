@@ -96,6 +96,8 @@ impl Drop for Network {
 
 #[derive(Debug)]
 struct Job {
+    /// Texts of the request that it is a part of.
+    request_texts: usize,
     sequences: Vec<Vec<u32>>,
     reply: oneshot::Sender<Vec<Vec<f32>>>,
 }
@@ -137,7 +139,12 @@ impl Queue {
         let mut waiting = self.lock();
         match urgency {
             Urgency::Interactive => waiting.interactive.push_back(job),
-            Urgency::Bulk => waiting.bulk.push_back(job),
+            // Small requests first: a note of one page need not wait for all of a book.
+            Urgency::Bulk => {
+                let larger = waiting.bulk.iter().position(|other| other.request_texts > job.request_texts);
+                let place = larger.unwrap_or(waiting.bulk.len());
+                waiting.bulk.insert(place, job);
+            }
         }
         drop(waiting);
         self.wake.notify_one();
@@ -246,6 +253,7 @@ impl Engine {
                         network.tokenizer.sequence(&format!("{}{text}", role.prefix()), network.positions)
                     })
                     .collect();
+                let request_texts = sequences.len();
                 let total: usize = sequences.iter().map(Vec::len).sum();
                 let most = (total.div_ceil(network.threads)).clamp(LEAST_BATCH_TOKENS, BATCH_TOKENS);
                 batches(sequences, most)
@@ -253,7 +261,7 @@ impl Engine {
                     .map(|sequences| {
                         let lengths = sequences.iter().map(Vec::len).collect();
                         let (reply, receiver) = oneshot::channel();
-                        network.queue.push(Job { sequences, reply }, urgency);
+                        network.queue.push(Job { request_texts, sequences, reply }, urgency);
                         (lengths, receiver)
                     })
                     .collect()
@@ -320,7 +328,7 @@ fn batches(sequences: Vec<Vec<u32>>, most: usize) -> Vec<Vec<Vec<u32>>> {
 
 fn work(queue: &Queue, encoder: &Encoder) {
     let mut scratch = Scratch::default();
-    while let Some(Job { sequences, reply }) = queue.next() {
+    while let Some(Job { sequences, reply, .. }) = queue.next() {
         // A failed send means that the caller left in the meantime.
         let _unwanted = reply.send(encoder.embed(&sequences, &mut scratch));
     }
@@ -344,7 +352,7 @@ mod tests {
         let queue = Queue::default();
         let job = |n: usize| {
             let (reply, receiver) = oneshot::channel();
-            (Job { sequences: vec![vec![0; n]], reply }, receiver)
+            (Job { request_texts: n, sequences: vec![vec![0; n]], reply }, receiver)
         };
         let (bulk, _keep) = job(1);
         let (abandoned, gone) = job(2);
@@ -357,6 +365,19 @@ mod tests {
         assert_eq!(queue.next().unwrap().sequences[0].len(), 1);
         queue.lock().closed = true;
         assert!(queue.next().is_none());
+    }
+
+    #[test]
+    fn small_requests_go_before_large_ones_and_equals_keep_their_order() {
+        let queue = Queue::default();
+        let mut waiters = Vec::new();
+        for (request_texts, mark) in [(32, 1), (32, 2), (1, 3), (8, 4), (1, 5)] {
+            let (reply, receiver) = oneshot::channel();
+            waiters.push(receiver);
+            queue.push(Job { request_texts, sequences: vec![vec![mark]], reply }, Urgency::Bulk);
+        }
+        let order: Vec<u32> = (0..5).map(|_| queue.next().unwrap().sequences[0][0]).collect();
+        assert_eq!(order, [3, 5, 4, 1, 2]);
     }
 
     #[tokio::test]

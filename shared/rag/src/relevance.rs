@@ -1,35 +1,38 @@
 //! Whether anything that was found has to do with the question.
 
 use crate::{
-    language::Language,
-    words::{content_words, coverage},
+    language::{Language, language},
+    words::{akin_coverage, content_words, words},
 };
 use docuchat_domain::index::Hit;
 
 /// How far below the threshold a passage may lie that shares the question's words.
-const LEXICAL_MARGIN: f64 = 0.05;
-/// The share of the question's content words such a passage must hold.
-const LEXICAL_COVERAGE: f64 = 0.6;
-/// The least number of them: one shared word is a coincidence.
-const LEXICAL_WORDS: usize = 2;
+const LEXICAL_MARGIN: f64 = 0.04;
+/// The share of the question's content words such a passage must hold, in one form or another.
+const LEXICAL_COVERAGE: f64 = 0.5;
+/// How far below the threshold a passage in the other script may lie: it cannot share the question's words, and embeds
+/// a little further away.
+const OTHER_SCRIPT_MARGIN: f64 = 0.025;
 
 /// Whether a model should be asked at all.
 ///
-/// Yes, if the best cosine similarity reaches the threshold (which belongs to the embedding model). Names, numbers and
-/// rare terms embed badly, so there is a second, lexical rule: a passage at most 0.05 below the threshold counts as well
-/// if the full-text half found it and it holds at least two, and at least 60 %, of the question's content words.
+/// Yes, if a passage's cosine similarity reaches the threshold (which belongs to the embedding model). No single threshold
+/// separates answerable from unanswerable questions, because names, numbers and rare terms embed badly. So two kinds of
+/// passages count although they lie a little below: those that hold half of the question's content words, and those in
+/// the other script. The margins were chosen on 75 questions in both languages over 34 documents, with local embeddings
+/// and a threshold of 0.84: none of the 41 answerable questions was refused, 26 of the 34 others were.
 #[must_use]
 pub fn is_relevant(question: &str, hits: &[Hit], threshold: f64) -> bool {
-    if hits.iter().any(|hit| hit.similarity >= threshold) {
-        return true;
+    if words(question).is_empty() {
+        return false;
     }
-    let wanted = content_words(question);
-    hits.iter().filter(|hit| hit.text_rank.is_some() && hit.similarity >= threshold - LEXICAL_MARGIN).any(
-        |hit| {
-            let (share, shared) = coverage(&wanted, &content_words(&hit.text));
-            share >= LEXICAL_COVERAGE && shared >= LEXICAL_WORDS
-        },
-    )
+    let (wanted, script) = (content_words(question), language(question));
+    hits.iter().any(|hit| {
+        let near = |margin| hit.similarity >= threshold - margin;
+        near(0.0)
+            || (near(OTHER_SCRIPT_MARGIN) && language(&hit.text) != script)
+            || (near(LEXICAL_MARGIN) && akin_coverage(&wanted, &content_words(&hit.text)) >= LEXICAL_COVERAGE)
+    })
 }
 
 /// The honest answer where nothing relevant was found.
@@ -53,13 +56,28 @@ mod tests {
     #[test]
     fn similar_or_sharing_its_words() {
         let question = "What is the notice period of contract 4711?";
-        let text = "Contract 4711: the notice period is three months.";
-        let at = |similarity, text_rank| Hit { similarity, text_rank, ..hit(0, text) };
-        assert!(is_relevant(question, &[at(0.8, None)], 0.8));
-        assert!(!is_relevant(question, &[at(0.79, None)], 0.8), "the full-text half did not find it");
-        assert!(is_relevant(question, &[at(0.76, Some(1))], 0.8));
-        assert!(!is_relevant(question, &[at(0.74, Some(1))], 0.8), "too far below");
-        assert!(!is_relevant("Who won the notice match?", &[at(0.79, Some(1))], 0.8), "one shared word");
+        let text = "Contract 4711: the notice periods are three months.";
+        let at = |similarity| Hit { similarity, ..hit(0, text) };
+        assert!(is_relevant("Who won the match?", &[at(0.8)], 0.8));
+        assert!(!is_relevant("Who won the match?", &[at(0.79)], 0.8));
+        assert!(is_relevant(question, &[at(0.765)], 0.8));
+        assert!(!is_relevant(question, &[at(0.755)], 0.8), "too far below");
+        assert!(!is_relevant("Who won the notice match?", &[at(0.79)], 0.8), "a third of the words");
         assert!(!is_relevant(question, &[], 0.0));
+    }
+
+    #[test]
+    fn another_script_shares_no_words() {
+        let at = |similarity| Hit { similarity, ..hit(0, "The notice period is three months.") };
+        assert!(is_relevant("مهلت فسخ چقدر است؟", &[at(0.78)], 0.8));
+        assert!(!is_relevant("مهلت فسخ چقدر است؟", &[at(0.77)], 0.8));
+    }
+
+    #[test]
+    fn a_question_without_a_word_is_about_nothing() {
+        let at = |similarity| Hit { similarity, ..hit(0, "Anything.") };
+        for question in ["؟", "😀😀", "..."] {
+            assert!(!is_relevant(question, &[at(0.99)], 0.8), "{question}");
+        }
     }
 }

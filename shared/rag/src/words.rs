@@ -149,6 +149,20 @@ pub(crate) fn coverage(wanted: &HashSet<String>, text: &HashSet<String>) -> (f64
     (ratio(shared, wanted.len()), shared)
 }
 
+/// As [`coverage`], where another form of a word counts as well ("months" for "month", «کتاب‌ها» for «کتاب»).
+pub(crate) fn akin_coverage(wanted: &HashSet<String>, text: &HashSet<String>) -> f64 {
+    let held = wanted.iter().filter(|word| text.contains(*word) || text.iter().any(|other| akin(word, other)));
+    ratio(held.count(), wanted.len())
+}
+
+/// Whether two words of at least four letters begin alike and end differently: they share all but the last two letters
+/// of the shorter one (four at least), and differ in length by at most four.
+fn akin(a: &str, b: &str) -> bool {
+    let (long, short) = (a.chars().count().max(b.chars().count()), a.chars().count().min(b.chars().count()));
+    let alike = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    short >= 4 && long - short <= 4 && alike >= 4.max(short - 2)
+}
+
 /// `part / whole`, 0 where there is no whole.
 pub(crate) fn ratio(part: usize, whole: usize) -> f64 {
     let number = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
@@ -163,6 +177,16 @@ mod tests {
     fn stop_words_are_folded_themselves() {
         for word in STOP_WORDS {
             assert_eq!(&docuchat_text::fold(word), word);
+        }
+    }
+
+    #[test]
+    fn forms_of_a_word_are_akin() {
+        for (a, b) in [("month", "months"), ("insured", "insurance"), ("مرخصی", "مرخصیها")] {
+            assert!(akin(a, b) && akin(b, a), "{a} {b}");
+        }
+        for (a, b) in [("tea", "team"), ("lamp", "lime"), ("inter", "international")] {
+            assert!(!akin(a, b), "{a} {b}");
         }
     }
 

@@ -23,11 +23,25 @@ pub(crate) enum Command {
     },
 }
 
+/// Labels of letters, digits and hyphens with dots between them.
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty() && label.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+    };
+    text.contains('.') && text.split('.').all(label)
+}
+
 pub(super) async fn run(home: &Home, stack: &str, command: Command) -> Result<()> {
     let running = Running::find(&home.stack(stack))?.ok_or_else(|| {
         Problem::new("Nothing is running").remedy("Start it with `cargo local` in another terminal.")
     })?;
     let Command::Add { name, domain, open } = command;
+    if name.trim().is_empty() {
+        return Err(Problem::new("A tenant needs a name"));
+    }
+    if let Some(wrong) = domain.iter().find(|domain| !is_domain(domain)) {
+        return Err(Problem::new(format!("\"{wrong}\" is not a domain")).remedy("Write it as in example.com."));
+    }
     let sign_up = match (open, domain.is_empty()) {
         (true, _) => SignUp::Open,
         (false, false) => SignUp::Domains(domain),
