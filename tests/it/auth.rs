@@ -169,6 +169,7 @@ async fn bad_requests(app: Arc<App>) -> TestResult {
     let raw = |body: &'static str, kind: &'static str| {
         client.send(Method::POST, path, move |request| request.header("content-type", kind).body(body))
     };
+    raw("[\"a@example.com\"]", "application/json").await?.problem(400, "invalid_field")?;
     raw("{", "application/json").await?.problem(400, "malformed_json")?;
     raw("{\"email\":\"a@example.com\"}", "text/plain").await?.problem(415, "unsupported_media_type")?;
     let huge = json!({ "email": "a@example.com", "padding": "x".repeat(300_000) });

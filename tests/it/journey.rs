@@ -101,9 +101,17 @@ async fn refusal(app: Arc<App>) -> TestResult {
         assert_eq!(persian, question.contains('؟'), "{}", heard.text);
     }
     member.ready("guide.pdf", "application/pdf", &fixtures::pdf(&PAGES)).await?;
-    let heard =
-        socket.ask(&json!({ "message": "Who won the football world cup in 1998?" })).await?.whole()?;
-    assert_eq!(heard.last["refused"], true, "{} {}", heard.text, heard.last);
+    let unanswerable = [
+        "Who won the football world cup in 1998?",
+        "How tall is the Eiffel tower?",
+        "قیمت بلیت قطار چند است؟",
+        "😀",
+    ];
+    for question in unanswerable {
+        let heard = socket.ask(&json!({ "message": question })).await?.whole()?;
+        let end = (&heard.last["refused"], &heard.last["citations"]);
+        assert_eq!(end, (&json!(true), &json!([])), "{question}: {} {}", heard.text, heard.last);
+    }
     Ok(())
 }
 

@@ -151,7 +151,8 @@ pub(crate) fn coverage(wanted: &HashSet<String>, text: &HashSet<String>) -> (f64
 
 /// As [`coverage`], where another form of a word counts as well ("months" for "month", «کتاب‌ها» for «کتاب»).
 pub(crate) fn akin_coverage(wanted: &HashSet<String>, text: &HashSet<String>) -> f64 {
-    let held = wanted.iter().filter(|word| text.contains(*word) || text.iter().any(|other| akin(word, other)));
+    let held =
+        wanted.iter().filter(|word| text.contains(*word) || text.iter().any(|other| akin(word, other)));
     ratio(held.count(), wanted.len())
 }
 

@@ -40,7 +40,9 @@ pub(super) async fn run(home: &Home, stack: &str, command: Command) -> Result<()
         return Err(Problem::new("A tenant needs a name"));
     }
     if let Some(wrong) = domain.iter().find(|domain| !is_domain(domain)) {
-        return Err(Problem::new(format!("\"{wrong}\" is not a domain")).remedy("Write it as in example.com."));
+        return Err(
+            Problem::new(format!("\"{wrong}\" is not a domain")).remedy("Write it as in example.com.")
+        );
     }
     let sign_up = match (open, domain.is_empty()) {
         (true, _) => SignUp::Open,
