@@ -38,7 +38,7 @@ struct Response {
     text: String,
     /// Characters of the whole text so far.
     length: usize,
-    /// Whether it is a refusal because nothing relevant was found.
+    /// Whether it is a refusal: the documents do not tell.
     refused: bool,
     citations: Vec<Citation>,
     usage: Usage,

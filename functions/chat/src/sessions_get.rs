@@ -50,7 +50,7 @@ enum Message {
         /// The text; what there is of it while the status is `pending` or `running`.
         content: String,
         status: AnswerStatus,
-        /// Whether it is a refusal because nothing relevant was found.
+        /// Whether it is a refusal: the documents do not tell.
         refused: bool,
         citations: Vec<Citation>,
         usage: Usage,
