@@ -94,15 +94,22 @@ async fn embeddings_down(app: Arc<App>) -> TestResult {
     assert_eq!(waiting["status"], "queued", "handed back to the queue: {waiting}");
     // Every further attempt fails as well (here at once instead of after an hour), until it is given up.
     let job = json!({ "job": "ingest", "tenant_id": member.tenant, "document_id": document }).to_string();
-    for _ in 0..6 {
-        app.sqs()
-            .send_message()
-            .queue_url(app.output("IngestQueueUrl")?)
-            .message_body(&job)
-            .send()
-            .await
-            .map_err(|e| format!("{e:?}"))?;
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+    for _ in 0..30 {
+        let view = member.get(&format!("/v1/files/{document}")).await?.expect(200)?;
+        if view["status"] == "failed" {
+            break;
+        }
+        if view["status"] == "queued" {
+            let queue = app.output("IngestQueueUrl")?;
+            app.sqs()
+                .send_message()
+                .queue_url(queue)
+                .message_body(&job)
+                .send()
+                .await
+                .map_err(|e| format!("{e:?}"))?;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let last = member.wait_for(&document, &["failed"]).await?;
     assert_eq!(last["error_code"], "model_unavailable", "{last}");
