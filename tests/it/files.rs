@@ -188,7 +188,7 @@ async fn deleting(app: Arc<App>) -> TestResult {
     assert!(app.chunks_of(&document).await? > 0);
     let answer = member.delete(&format!("/v1/files/{document}")).await?.expect(202)?;
     assert_eq!(answer["status"], "deleting");
-    for _ in 0..100 {
+    for _ in 0..600 {
         let view = member.get(&format!("/v1/files/{document}")).await?;
         if view.status == 404 {
             view.problem(404, "document_not_found")?;
