@@ -192,7 +192,9 @@ fn split_long(
     units: &mut Vec<Unit>,
 ) {
     let Some(part) = text.get(start..end) else { return };
-    let words = WordSegmenter::new_auto(WordBreakInvariantOptions::default());
+    // Without the dictionaries of Chinese, Japanese and Thai, which are megabytes in every package: there a sentence of over
+    // 400 tokens is cut between graphemes.
+    let words = WordSegmenter::new_for_non_complex_scripts(WordBreakInvariantOptions::default());
     let mut graphemes = GraphemeClusterSegmenter::new().segment_str(part).peekable();
     let mut pieces = Vec::new();
     let mut from = 0;
