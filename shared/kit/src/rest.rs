@@ -181,7 +181,6 @@ pub struct Reply {
     status: StatusCode,
     media_type: &'static str,
     body: Vec<u8>,
-    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
@@ -191,15 +190,7 @@ impl Reply {
             status: StatusCode::from_u16(status).map_err(|e| Error::internal("choosing a status", e))?,
             media_type: "application/json",
             body: serde_json::to_vec(body).map_err(|e| Error::internal("writing a body", e))?,
-            headers: Vec::new(),
         })
-    }
-
-    /// With a further header.
-    #[must_use]
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
     }
 }
 
@@ -239,7 +230,6 @@ fn success(reply: Reply) -> Response<Body> {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = reply.status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.media_type));
-    response.headers_mut().extend(reply.headers);
     response
 }
 
